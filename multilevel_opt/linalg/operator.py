@@ -1,0 +1,155 @@
+"""Linear operators A: R^n -> R^m that know ``A v``, ``Aᵀ w`` and the product ``J A`` with a dense J.
+
+Prolongations, Jacobians and their products are all of this kind, so that the solver never asks how a
+matrix is stored: dense, sparse, a selection of coordinates, or a pair of functions.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+import scipy.sparse.linalg
+import torch
+from torch import Tensor
+
+from multilevel_opt.errors import ShapeError
+
+
+class LinearOperator(ABC):
+    """A linear map of shape (m, n).
+
+    Attributes:
+        shape: (m, n).
+        nnz: stored entries; a product costs 2 nnz flops.
+    """
+
+    shape: tuple[int, int]
+    nnz: int
+
+    @abstractmethod
+    def matvec(self, v: Tensor) -> Tensor:
+        """A v, shapes (n,) -> (m,)."""
+
+    @abstractmethod
+    def rmatvec(self, w: Tensor) -> Tensor:
+        """Aᵀ w, shapes (m,) -> (n,)."""
+
+    @abstractmethod
+    def after(self, dense: Tensor) -> Tensor:
+        """The product ``dense @ A`` of a dense (k, m) matrix with this operator, shape (k, n)."""
+
+    def dense(self, dtype: torch.dtype = torch.float64, device: torch.device | str | None = None) -> Tensor:
+        """The matrix itself, shape (m, n)."""
+        return self.after(torch.eye(self.shape[0], dtype=dtype, device=device))
+
+    def to_scipy(self, like: Tensor | None = None) -> scipy.sparse.linalg.LinearOperator:
+        """The same operator for scipy; products run on the dtype and device of ``like``."""
+        options: dict[str, Any] = {"dtype": torch.float64} if like is None else {"dtype": like.dtype, "device": like.device}
+
+        def wrapped(product: Callable[[Tensor], Tensor]) -> Callable[[Any], Any]:
+            return lambda v: product(torch.as_tensor(np.ravel(v).copy(), **options)).cpu().numpy()
+
+        return scipy.sparse.linalg.LinearOperator(
+            self.shape, matvec=wrapped(self.matvec), rmatvec=wrapped(self.rmatvec), dtype=np.float64
+        )
+
+
+class Dense(LinearOperator):
+    """An explicit (m, n) matrix."""
+
+    def __init__(self, matrix: Tensor) -> None:
+        if matrix.ndim != 2:
+            raise ShapeError(f"a matrix must have two dimensions, got shape {tuple(matrix.shape)}")
+        self.matrix = matrix
+        self.shape = (matrix.shape[0], matrix.shape[1])
+        self.nnz = matrix.numel()
+
+    def matvec(self, v: Tensor) -> Tensor:
+        return self.matrix @ v
+
+    def rmatvec(self, w: Tensor) -> Tensor:
+        return self.matrix.T @ w
+
+    def after(self, dense: Tensor) -> Tensor:
+        return dense @ self.matrix
+
+
+class Sparse(LinearOperator):
+    """A sparse matrix, given as anything that ``scipy.sparse.coo_array`` takes."""
+
+    def __init__(self, matrix: Any, like: Tensor) -> None:
+        coo = scipy.sparse.coo_array(matrix)
+        index = torch.as_tensor(np.stack([coo.row, coo.col]).astype(np.int64), device=like.device)
+        values = torch.as_tensor(coo.data, dtype=like.dtype, device=like.device)
+        self._forward = torch.sparse_coo_tensor(index, values, coo.shape, check_invariants=True).coalesce()
+        self._adjoint = self._forward.t().coalesce()
+        self.shape = (int(coo.shape[0]), int(coo.shape[1]))
+        self.nnz = int(coo.nnz)
+
+    def matvec(self, v: Tensor) -> Tensor:
+        return torch.mv(self._forward, v)
+
+    def rmatvec(self, w: Tensor) -> Tensor:
+        return torch.mv(self._adjoint, w)
+
+    def after(self, dense: Tensor) -> Tensor:
+        return torch.sparse.mm(self._adjoint, dense.T).T
+
+    def scipy_matrix(self) -> Any:
+        """The matrix as ``scipy.sparse.csr_array``."""
+        t = self._forward.cpu()
+        return scipy.sparse.csr_array((t.values().numpy(), t.indices().numpy()), shape=self.shape)
+
+
+class Selection(LinearOperator):
+    """The (m, n) injection that puts n numbers at the places ``indices`` of a vector of length m."""
+
+    def __init__(self, indices: Tensor, size: int) -> None:
+        self.indices = indices
+        self.shape = (size, indices.numel())
+        self.nnz = indices.numel()
+
+    def matvec(self, v: Tensor) -> Tensor:
+        return v.new_zeros(self.shape[0]).index_copy(0, self.indices, v)
+
+    def rmatvec(self, w: Tensor) -> Tensor:
+        return w[self.indices]
+
+    def after(self, dense: Tensor) -> Tensor:
+        return dense[:, self.indices]
+
+
+class Product(LinearOperator):
+    """Given by two functions; ``after`` falls back to one transposed product per row."""
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        matvec: Callable[[Tensor], Tensor],
+        rmatvec: Callable[[Tensor], Tensor],
+    ) -> None:
+        self.shape = shape
+        self.nnz = shape[0] * shape[1]
+        self._matvec, self._rmatvec = matvec, rmatvec
+
+    def matvec(self, v: Tensor) -> Tensor:
+        return self._matvec(v)
+
+    def rmatvec(self, w: Tensor) -> Tensor:
+        return self._rmatvec(w)
+
+    def after(self, dense: Tensor) -> Tensor:
+        return torch.stack([self._rmatvec(row) for row in dense])
+
+
+def composed(outer: LinearOperator, inner: LinearOperator) -> Product:
+    """The operator ``outer @ inner``."""
+    return Product(
+        (outer.shape[0], inner.shape[1]),
+        lambda v: outer.matvec(inner.matvec(v)),
+        lambda w: inner.rmatvec(outer.rmatvec(w)),
+    )

@@ -1,0 +1,1 @@
+"""Scalar functions of a flat vector: one verb, ``expand(x, order) -> Taylor``, and an algebra."""

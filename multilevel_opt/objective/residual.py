@@ -1,0 +1,108 @@
+"""Residuals r: R^n -> R^m, and what a structured one can say about itself.
+
+A plain callable becomes a ``Residual`` whose Jacobian comes from ``torch.func``. A residual that knows
+more (a network, a grid) overrides ``linearize`` with a faster path, and answers the two questions that
+multilevel methods ask: which smaller residual lives on some of the neurons, and which on fewer rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from multilevel_opt.errors import UnsupportedCombination
+from multilevel_opt.objective.layout import Layout
+
+ResidualFunction = Callable[[Tensor], Tensor]
+
+
+class Residual:
+    """Base class; a subclass gives ``__call__`` and may override the rest.
+
+    Attributes:
+        layout: where the parameters of a network lie, or None for an unstructured vector.
+        channels: derivative channels carried through the network per row (1 without derivatives);
+            an evaluation of m rows with n parameters is counted as 2·channels·m·n flops.
+    """
+
+    layout: Layout | None = None
+    channels: int = 1
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """r(x), shapes (n,) -> (m,)."""
+        raise UnsupportedCombination(f"{type(self).__name__} defines no residual: give it a __call__(x)")
+
+    def linearize(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(r(x), J(x)) of shapes (m,) and (m, n)."""
+        r = self(x)
+        return r, dense_jacobian(self, x, r.numel())
+
+    def jvp(self, x: Tensor, v: Tensor) -> Tensor:
+        """J(x) v, shape (m,), without forming J."""
+        return torch.func.jvp(self, (x,), (v,))[1]  # type: ignore[no-any-return]
+
+    def vjp(self, x: Tensor, w: Tensor) -> Tensor:
+        """J(x)ᵀ w, shape (n,), without forming J."""
+        return torch.func.vjp(self, x)[1](w)[0]  # type: ignore[no-any-return]
+
+    def second(self, x: Tensor, v: Tensor) -> Tensor:
+        """The second directional derivative d²/dt² r(x + t v) at t = 0, shape (m,)."""
+        return torch.func.jvp(lambda y: torch.func.jvp(self, (y,), (v,))[1], (x,), (v,))[1]  # type: ignore[no-any-return]
+
+    def rows(self, ids: Tensor) -> Residual:
+        """The residual of the rows ``ids`` (int64 of shape (k,)) alone."""
+        return FunctionResidual(lambda x: self(x)[ids])
+
+    def resized(self, widths: Sequence[int]) -> Residual:
+        """The same equations for a network with other hidden widths (the published coarse problem)."""
+        raise UnsupportedCombination(
+            f"{type(self).__name__} has no smaller network: use Galerkin levels, or give the coarse objectives yourself"
+        )
+
+    def subnetwork(self, x: Tensor, neurons: Tensor) -> tuple[Residual, Tensor]:
+        """The residual of some neurons with the rest of the network frozen at x, and their parameter indices.
+
+        The pair (ρ, idx) satisfies ρ(y) = r(x with x[idx] replaced by y) exactly, at a cost that
+        grows with the number of chosen neurons only.
+        """
+        raise UnsupportedCombination(
+            f"{type(self).__name__} cannot freeze a part of its network: use coarsening='amg' or 'random'"
+        )
+
+
+class FunctionResidual(Residual):
+    """A plain callable as a residual."""
+
+    def __init__(self, function: ResidualFunction) -> None:
+        self.function = function
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+def as_residual(residual: Residual | ResidualFunction) -> Residual:
+    """A ``Residual`` as it is; any other callable wrapped."""
+    return residual if isinstance(residual, Residual) else FunctionResidual(residual)
+
+
+def dense_jacobian(residual: ResidualFunction, x: Tensor, rows: int, chunk: int = 256) -> Tensor:
+    """J(x) of shape (rows, n) by ``torch.func``, in the cheaper mode, a chunk of directions at a time.
+
+    Falls back to one reverse pass per row where the residual uses operations that ``torch.func.vmap``
+    does not take.
+    """
+    transform: Any = torch.func.jacrev if rows <= x.numel() else torch.func.jacfwd
+    option = "chunk_size"
+    try:
+        return transform(residual, **{option: chunk})(x).detach()  # type: ignore[no-any-return]
+    except (RuntimeError, NotImplementedError):
+        point = x.detach().requires_grad_()
+        r = residual(point)
+        unit = torch.eye(rows, dtype=r.dtype, device=r.device)
+        lines = [
+            torch.autograd.grad(r, point, e, retain_graph=True, materialize_grads=True)[0] for e in unit
+        ]
+        return torch.stack(lines).detach() if lines else x.new_zeros(0, x.numel())
