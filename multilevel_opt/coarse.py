@@ -1,0 +1,49 @@
+"""The coherence law: what a coarse level minimizes.
+
+With y₀ = R x and coherence order k the coarse model of f at x is
+
+    μ(y) = f_c(y) + [ α T_k(f, x) @ P − T_k(f_c, y₀) ](y − y₀)
+
+so that its derivatives 1..k at y₀ are those of α f∘(x + P·) (first order: Calandra, Gratton, Riccietti &
+Vasseur 2020, eq. 3.4; order k: the same authors, SIAM J. Optim. 31, 2021, eq. 2.9). A Galerkin level has
+μ(y) = f(x + P(y − y₀)) instead, coherent to every order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from multilevel_opt.hierarchy import Level
+from multilevel_opt.ledger import Ledger
+from multilevel_opt.objective.algebra import Polynomial
+from multilevel_opt.objective.base import Objective
+from multilevel_opt.objective.taylor import Taylor
+from multilevel_opt.transfer.operator import TransferOperator
+
+
+def coarse_model(
+    f: Objective, model: Taylor, level: Level, transfer: TransferOperator, x: Tensor, order: int, ledger: Ledger
+) -> tuple[Objective, Tensor]:
+    """The function μ of the coarse level and its start point y₀, of shape (n_c,).
+
+    Args:
+        f: the objective above.
+        model: its expansion at x, of at least the coherence order.
+        level: the coarse level.
+        transfer: its transfer operator at x.
+        x: the iterate above, shape (n,).
+        order: coherence order k (ignored for Galerkin levels).
+        ledger: where the coarse level records what it costs.
+    """
+    if level.objective is None:
+        pulled, start = f.pullback(x, transfer)
+        return pulled.counted(ledger), start
+    coarse = level.objective.counted(ledger)
+    start = transfer.restrict_point(x)
+    projected = (model.truncated(order) @ transfer).scaled(transfer.alpha)
+    correction = projected - coarse.expand(start, order)
+    centered = replace(correction, value=torch.zeros_like(correction.value))
+    return coarse + Polynomial(start, centered, ledger), start

@@ -1,0 +1,22 @@
+"""The exact second (and higher) derivatives, as matrix-free products."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from torch import Tensor
+
+from multilevel_opt.objective.base import Objective
+from multilevel_opt.objective.taylor import Taylor
+
+
+@dataclass(frozen=True)
+class Exact:
+    """B = ∇²f."""
+
+    def expand(self, f: Objective, x: Tensor, order: int) -> Taylor:
+        return f.exact.expand(x, order)
+
+    def updated(self, s: Tensor, y: Tensor) -> Self:
+        return self

@@ -1,0 +1,271 @@
+"""Globalization: how far a local model is believed, as frozen values that return updated ones.
+
+``Regularization`` adds (σ/p)‖s‖^p to the model, ``TrustRegion`` confines s to a ball of radius Δ. Both own the
+rule that accepts a trial point and moves σ or Δ, since that rule decides more than any other choice
+(docs/design.md, "Damping policy"):
+
+``GainRatio``             accept when (f − f⁺)/(T(0) − T(s)) ≥ η₁; σ × γ₂, γ₁ or γ₃ (Calandra, Gratton,
+                          Riccietti & Vasseur 2020, constants of their experiments)
+``DelayedGratification``  accept any decrease; σ ÷ down on success, σ × up on failure (Transtrum & Sethna 2012)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import inf, isfinite
+from typing import Any, Protocol, Self
+
+import torch
+from torch import Tensor
+
+from multilevel_opt.errors import InputError
+from multilevel_opt.objective.algebra import PowerNorm
+from multilevel_opt.objective.base import Objective
+from multilevel_opt.objective.taylor import Taylor
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is known of a trial point.
+
+    Attributes:
+        decrease: f(x) − f(x + s); −inf when f or its derivative is not finite there.
+        predicted: T(0) − T(s) of the Taylor model without the regularization term.
+        step_norm: ‖s‖.
+        on_boundary: a trust-region step that ended on the boundary.
+    """
+
+    decrease: float
+    predicted: float
+    step_norm: float
+    on_boundary: bool = False
+
+    @property
+    def ratio(self) -> float:
+        """Gain ratio; −inf when nothing was predicted."""
+        return self.decrease / self.predicted if self.predicted > 0 and isfinite(self.decrease) else -inf
+
+
+class Policy(Protocol):
+    """Acceptance and the factor that σ is multiplied by."""
+
+    def accepts(self, trial: Trial) -> bool:
+        """Whether the trial point becomes the iterate."""
+        ...
+
+    def factor(self, trial: Trial) -> float:
+        """Multiplier of σ after this trial."""
+        ...
+
+
+@dataclass(frozen=True)
+class GainRatio:
+    """Gain-ratio control with 0 < η₁ ≤ η₂ < 1 and 0 < γ₂ ≤ γ₁ < 1 < γ₃."""
+
+    eta1: float = 0.1
+    eta2: float = 0.75
+    gamma1: float = 0.85
+    gamma2: float = 0.5
+    gamma3: float = 1.5
+
+    def __post_init__(self) -> None:
+        if not (0 < self.eta1 <= self.eta2 < 1 and 0 < self.gamma2 <= self.gamma1 < 1 < self.gamma3):
+            raise InputError(f"{self} breaks 0 < eta1 <= eta2 < 1, 0 < gamma2 <= gamma1 < 1 < gamma3: use such values")
+
+    def accepts(self, trial: Trial) -> bool:
+        return trial.decrease > 0 and trial.ratio >= self.eta1
+
+    def factor(self, trial: Trial) -> float:
+        if not self.accepts(trial):
+            return self.gamma3
+        return self.gamma2 if trial.ratio >= self.eta2 else self.gamma1
+
+
+@dataclass(frozen=True)
+class DelayedGratification:
+    """Accept any decrease; σ ÷ ``down`` on success, σ × ``up`` on failure."""
+
+    up: float = 1.5
+    down: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not (self.up > 1 and self.down > 1):
+            raise InputError(f"{self} needs up > 1 and down > 1: use for example up=1.5, down=10")
+
+    def accepts(self, trial: Trial) -> bool:
+        return trial.decrease > 0
+
+    def factor(self, trial: Trial) -> float:
+        return 1 / self.down if self.accepts(trial) else self.up
+
+
+class Globalization(Protocol):
+    """What the loop needs; ``Regularization`` and ``TrustRegion`` are the two kinds."""
+
+    @property
+    def started(self) -> bool:
+        """Whether the scalar (σ or Δ) has a value."""
+        ...
+
+    @property
+    def scalar(self) -> float:
+        """σ or Δ."""
+        ...
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the scalar has left the range in which a step can still matter."""
+        ...
+
+    def start(self, model: Taylor, order: int) -> Self:
+        """A copy with the scalar taken from the first model where none was given."""
+        ...
+
+    def accepts(self, trial: Trial) -> bool:
+        """Whether the trial point becomes the iterate."""
+        ...
+
+    def update(self, trial: Trial) -> Self:
+        """A copy with the scalar moved."""
+        ...
+
+    def after_coarse(self, trial: Trial) -> Self:
+        """A copy after a coarse step: unchanged where every level keeps a scalar of its own."""
+        ...
+
+    def penalty(self, center: Tensor) -> Objective | None:
+        """The term that a coarse model inherits from this level, or None."""
+        ...
+
+    def coarsened(self, own: Self | None, norm: float) -> Self:
+        """The value that a coarse solve starts from, given its own last value and ‖P‖."""
+        ...
+
+
+@dataclass(frozen=True)
+class Regularization:
+    """The term (σ/p)‖s‖^p.
+
+    Attributes:
+        power: p; None means q + 1 for a model of order q.
+        policy: acceptance and update of σ.
+        weight: σ; None means: from the first model (1e-3 of the mean eigenvalue of JᵀJ, or 1 without J).
+        minimum, maximum: bounds of σ; beyond ``maximum`` no step can change x and the solver stops.
+        inherited: coarse solves add (σ/p)‖s‖^p of the fine level to their objective and start from its σ, as
+            published; otherwise every level keeps a σ of its own.
+    """
+
+    power: int | None = None
+    policy: Policy = GainRatio()
+    weight: float | None = None
+    minimum: float = 0.0
+    maximum: float = 1e40
+    inherited: bool = False
+
+    def __post_init__(self) -> None:
+        if self.weight is not None and not 0 <= self.weight < inf:
+            raise InputError(f"regularization weight {self.weight} is out of range: give a finite number >= 0")
+
+    @property
+    def started(self) -> bool:
+        return self.weight is not None and self.power is not None
+
+    @property
+    def scalar(self) -> float:
+        return 0.0 if self.weight is None else self.weight
+
+    @property
+    def exhausted(self) -> bool:
+        return self.scalar > self.maximum
+
+    def start(self, model: Taylor, order: int) -> Regularization:
+        weight = self.weight if self.weight is not None else 1e-3 * curvature_scale(model)
+        return replace(self, weight=max(weight, self.minimum), power=self.power or order + 1)
+
+    def accepts(self, trial: Trial) -> bool:
+        return self.policy.accepts(trial)
+
+    def update(self, trial: Trial) -> Regularization:
+        return replace(self, weight=max(self.minimum, self.scalar * self.policy.factor(trial)))
+
+    def after_coarse(self, trial: Trial) -> Regularization:
+        return self.update(trial) if self.inherited else self
+
+    def penalty(self, center: Tensor) -> Objective | None:
+        return PowerNorm(self.scalar, self.power or 2, center) if self.inherited else None
+
+    def coarsened(self, own: Regularization | None, norm: float) -> Regularization:
+        if self.inherited:
+            return self
+        return own if own is not None else replace(self, weight=None)
+
+
+@dataclass(frozen=True)
+class TrustRegion:
+    """The ball ‖s‖ ≤ Δ (Conn, Gould & Toint 2000, Algorithm 6.1.1; constants of their section 17.1).
+
+    Attributes:
+        radius: Δ; None means: from the first model (1, or the Cauchy step's length if that is shorter).
+        eta1, eta2: accept from η₁ on, enlarge from η₂ on.
+        shrink, grow: factors of Δ.
+        minimum, maximum: bounds of Δ; below ``minimum`` the solver stops.
+    """
+
+    radius: float | None = None
+    eta1: float = 0.01
+    eta2: float = 0.9
+    shrink: float = 0.25
+    grow: float = 2.5
+    minimum: float = 1e-14
+    maximum: float = 1e10
+
+    def __post_init__(self) -> None:
+        if self.radius is not None and not 0 < self.radius < inf:
+            raise InputError(f"trust-region radius {self.radius} is out of range: give a finite number > 0")
+
+    @property
+    def started(self) -> bool:
+        return self.radius is not None
+
+    @property
+    def scalar(self) -> float:
+        return inf if self.radius is None else self.radius
+
+    @property
+    def exhausted(self) -> bool:
+        return self.scalar < self.minimum
+
+    def start(self, model: Taylor, order: int) -> TrustRegion:
+        return self if self.radius is not None else replace(self, radius=1.0)
+
+    def accepts(self, trial: Trial) -> bool:
+        return trial.decrease > 0 and trial.ratio >= self.eta1
+
+    def update(self, trial: Trial) -> TrustRegion:
+        if not self.accepts(trial):
+            return replace(self, radius=self.shrink * min(self.scalar, trial.step_norm or self.scalar))
+        if trial.ratio >= self.eta2 and trial.on_boundary:
+            return replace(self, radius=min(self.maximum, self.grow * self.scalar))
+        return self
+
+    def after_coarse(self, trial: Trial) -> TrustRegion:
+        return self.update(trial)
+
+    def penalty(self, center: Tensor) -> Objective | None:
+        return None
+
+    def coarsened(self, own: TrustRegion | None, norm: float) -> TrustRegion:
+        """The radius of the level above, measured through P (Gratton, Sartenaer & Toint 2008, section 2)."""
+        return replace(self, radius=self.scalar / max(norm, 1e-300))
+
+
+def curvature_scale(model: Taylor) -> float:
+    """Mean eigenvalue of JJᵀ for a dense least-squares model, a Rayleigh quotient for a matrix-free one, else 1."""
+    normal = model.normal
+    if normal is None or normal.residual.numel() == 0:
+        return 1e3
+    matrix: Any = getattr(normal.jacobian, "matrix", None)
+    if matrix is not None:
+        return float(matrix.square().sum()) / min(matrix.shape) or 1.0
+    r2 = float(normal.residual @ normal.residual)
+    return float(torch.linalg.vector_norm(model.gradient) ** 2) / r2 if r2 > 0 else 1.0

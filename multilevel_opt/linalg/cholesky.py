@@ -1,0 +1,106 @@
+"""Damped least squares by one Cholesky factorization in the smaller of two spaces.
+
+The step minimizes ``½‖r + J s‖² + cᵀs + ½Λ‖s‖²`` with Λ > 0, J of shape (m, n), that is
+
+    (JᵀJ + ΛI) s = −(Jᵀr + c)                                     primal, n × n
+    s = −[Jᵀ(JJᵀ + ΛI)⁻¹(r − Jc/Λ) + c/Λ]                          dual, m × m
+
+The Gram matrix is formed once for an expansion; every further Λ costs one factorization only.
+Flops: Gram of k vectors of length l counts k²l, a Cholesky factorization k³/3, a product with J 2mn.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from multilevel_opt.ledger import Ledger
+
+PANELS = 4
+SMALL = 512
+
+
+def gram(a: Tensor) -> Tensor:
+    """The lower triangle of ``A Aᵀ`` for A of shape (k, l); what lies above it is arbitrary.
+
+    Large matrices are multiplied in panels, so that most of the symmetric half is never computed.
+    """
+    k = a.shape[0]
+    if k < SMALL:
+        return a @ a.T
+    g = a.new_empty(k, k)
+    edges = [k * i // PANELS for i in range(PANELS + 1)]
+    for lo, hi in zip(edges[:-1], edges[1:], strict=True):
+        torch.mm(a[lo:], a[lo:hi].T, out=g[lo:, lo:hi])
+    return g
+
+
+class DampedSystem:
+    """The family of systems above for one (r, J, c) and any Λ.
+
+    Args:
+        residual: r of shape (m,).
+        jacobian: J of shape (m, n).
+        linear: c of shape (n,), or None for zero.
+        gradient: Jᵀr + c of shape (n,).
+        dual: factorize in R^m (cheaper when m < n) instead of R^n.
+        ledger: where flops are recorded.
+    """
+
+    def __init__(
+        self,
+        residual: Tensor,
+        jacobian: Tensor,
+        linear: Tensor | None,
+        gradient: Tensor,
+        dual: bool,
+        ledger: Ledger,
+    ) -> None:
+        m, n = jacobian.shape
+        self._r, self._j, self._c, self._g = residual, jacobian, linear, gradient
+        self.dual = dual
+        self._ledger = ledger
+        self._size = m if dual else n
+        self._gram = gram(jacobian if dual else jacobian.T)
+        ledger.work(float(m) * n * self._size)
+        ledger.holds((m * n + 2 * self._size**2) * jacobian.element_size())
+        self._jc: Tensor | None = None
+        if dual and linear is not None:
+            self._jc = jacobian @ linear
+            ledger.work(2.0 * m * n)
+        self._factor: Tensor | None = None
+        self._damping = 0.0
+
+    def factorize(self, damping: float) -> bool:
+        """Factorize for Λ = damping; False when the matrix is not numerically positive definite."""
+        shifted = self._gram.clone()
+        shifted.diagonal().add_(damping)
+        self._ledger.work(self._size**3 / 3)
+        factor, info = torch.linalg.cholesky_ex(shifted)
+        self._damping = damping
+        self._factor = factor if int(info) == 0 else None
+        return self._factor is not None
+
+    def solve(self) -> Tensor:
+        """The step s of shape (n,) for the last Λ."""
+        if not self.dual:
+            return -self._back(self._g)
+        if self._c is None or self._jc is None:
+            return -self._transposed(self._back(self._r))
+        y = self._back(self._r - self._jc / self._damping)
+        return -(self._transposed(y) + self._c / self._damping)
+
+    def correct(self, second: Tensor) -> Tensor:
+        """−½(JᵀJ + ΛI)⁻¹Jᵀ r'' for r'' of shape (m,): the geodesic acceleration (Transtrum & Sethna 2012, eq. 11)."""
+        if self.dual:
+            return -0.5 * self._transposed(self._back(second))
+        return -0.5 * self._back(self._transposed(second))
+
+    def _transposed(self, w: Tensor) -> Tensor:
+        self._ledger.work(2.0 * self._j.numel())
+        return self._j.T @ w
+
+    def _back(self, rhs: Tensor) -> Tensor:
+        assert self._factor is not None, "factorize before solving"
+        self._ledger.work(2.0 * self._size**2)
+        return torch.cholesky_solve(rhs[:, None], self._factor)[:, 0]

@@ -1,0 +1,125 @@
+"""Conjugate gradients for ``(H + ΛI) s = −g``, stopped at a trust-region boundary where one is given.
+
+One routine serves the trust-region step (Steihaug 1983; Conn, Gould & Toint 2000, Algorithm 7.5.1), the
+matrix-free damped least-squares step (no boundary) and the smoother of geometric levels (few iterations).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf, sqrt
+
+import torch
+from torch import Tensor
+
+Product = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class CGResult:
+    """Outcome of truncated conjugate gradients.
+
+    Attributes:
+        step: s of shape (n,).
+        product: H s without the shift, shape (n,), so that the model value needs no further product.
+        products: number of products with H.
+        on_boundary: the step ended on the trust-region boundary.
+    """
+
+    step: Tensor
+    product: Tensor
+    products: int
+    on_boundary: bool
+
+
+def to_boundary(s: Tensor, d: Tensor, radius: float) -> float:
+    """The τ > 0 with ‖s + τ d‖ = radius, by the formula without cancellation."""
+    a, b, c = float(d @ d), 2 * float(s @ d), float(s @ s) - radius * radius
+    root = sqrt(max(b * b - 4 * a * c, 0.0))
+    return (-b + root) / (2 * a) if b <= 0 else -2 * c / (b + root)
+
+
+def steihaug(
+    hvp: Product, gradient: Tensor, shift: float = 0.0, radius: float = inf, tol: float = 0.1, max_products: int = 0
+) -> CGResult:
+    """Minimize ``gᵀs + ½sᵀ(H + shift·I)s`` over ``‖s‖ ≤ radius`` approximately.
+
+    Args:
+        hvp: v -> H v, shapes (n,) -> (n,).
+        gradient: g of shape (n,).
+        shift: added to the diagonal of H.
+        radius: trust-region radius, ``inf`` for none.
+        tol: relative residual at which to stop.
+        max_products: iteration limit; 0 means 2n.
+
+    Returns:
+        The step; with negative curvature and no radius, the last iterate before it (−g at the start).
+    """
+    s, hs = torch.zeros_like(gradient), torch.zeros_like(gradient)
+    r, d = gradient.clone(), -gradient
+    rr = float(r @ r)
+    stop = tol * tol * rr
+    limit = max_products or 2 * gradient.numel()
+    products = 0
+    while products < limit and rr > stop and rr > 0.0:
+        hd = hvp(d)
+        products += 1
+        dd = float(d @ d)
+        curvature = float(d @ hd) + shift * dd
+        alpha = rr / curvature if curvature > 0 else inf
+        if curvature <= 0 and radius == inf:
+            return CGResult(d, hd, products, False) if products == 1 else CGResult(s, hs, products, False)
+        if alpha == inf or float((s + alpha * d).norm()) >= radius:
+            tau = to_boundary(s, d, radius)
+            return CGResult(s + tau * d, hs + tau * hd, products, True)
+        s, hs = s + alpha * d, hs + alpha * hd
+        r = r + alpha * (hd + shift * d)
+        rr_next = float(r @ r)
+        d = -r + (rr_next / rr) * d
+        rr = rr_next
+    return CGResult(s, hs, products, False)
+
+
+@dataclass(frozen=True)
+class Tridiagonal:
+    """Lanczos basis: ``Qᵀ H Q = T`` with Q of shape (n, k) orthonormal, first column g/‖g‖.
+
+    Attributes:
+        basis: Q.
+        diagonal, off_diagonal: of T, lengths k and k − 1.
+        remainder: the next off-diagonal entry, 0 when the space is invariant; ‖HQu − QTu‖ = remainder·|u_k|.
+    """
+
+    basis: Tensor
+    diagonal: Tensor
+    off_diagonal: Tensor
+    remainder: float
+
+    def matrix(self) -> Tensor:
+        """T of shape (k, k)."""
+        off = self.off_diagonal
+        return torch.diag(self.diagonal) + torch.diag(off, 1) + torch.diag(off, -1)
+
+
+def lanczos(hvp: Product, gradient: Tensor, steps: int) -> Tridiagonal:
+    """At most ``steps`` Lanczos iterations started at the gradient g ≠ 0, fully reorthogonalized."""
+    basis = [gradient / gradient.norm()]
+    alphas: list[Tensor] = []
+    betas: list[Tensor] = []
+    remainder = 0.0
+    limit = min(steps, gradient.numel())
+    while True:
+        w = hvp(basis[-1])
+        size = float(w.norm())
+        alphas.append(basis[-1] @ w)
+        q = torch.stack(basis)
+        for _twice in range(2):
+            w = w - q.T @ (q @ w)
+        beta = w.norm()
+        remainder = float(beta) if float(beta) > 1e-12 * size and len(basis) < gradient.numel() else 0.0
+        if len(basis) == limit or remainder == 0.0:
+            off = torch.stack(betas) if betas else gradient.new_zeros(0)
+            return Tridiagonal(q.T, torch.stack(alphas), off, remainder)
+        betas.append(beta)
+        basis.append(w / beta)

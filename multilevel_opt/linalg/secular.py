@@ -1,0 +1,51 @@
+"""The small regularized quadratic problem min gᵀu + ½uᵀTu + (σ/p)‖u‖^p, solved by its secular equation.
+
+At the minimizer (T + νI)u = −g with ν = σ‖u‖^{p−2} and T + νI ⪰ 0 (Cartis, Gould & Toint 2011, Theorem 3.1).
+With the eigen-decomposition of T the scalar equation φ(ν) = ‖u(ν)‖ − (ν/σ)^{1/(p−2)} = 0 is monotone on
+ν ≥ max(0, −λ₁); where it has no root there (the hard case) a multiple of the first eigenvector completes u.
+"""
+
+from __future__ import annotations
+
+from scipy.optimize import brentq
+
+import torch
+from torch import Tensor
+
+
+def regularized_minimizer(T: Tensor, g: Tensor, sigma: float, power: int) -> Tensor:
+    """The global minimizer u of shape (k,) for symmetric T of shape (k, k), σ > 0 and p ≥ 2.
+
+    For p = 2 the weight must exceed −λ₁; it is raised to 1.1 times that where it does not.
+    """
+    values, vectors = torch.linalg.eigh(T)
+    coefficients = vectors.T @ g
+    lowest = float(values[0])
+    if power == 2:
+        nu = max(sigma, -1.1 * lowest, 0.0)
+        return -(vectors @ (coefficients / (values + nu)))
+    floor = max(0.0, -lowest)
+    floor = floor * (1 + 1e-12) + 1e-15 * float(values.abs().max()) + 1e-300
+
+    def length(nu: float) -> float:
+        return float((coefficients / (values + nu)).norm())
+
+    def phi(nu: float) -> float:
+        return length(nu) - (nu / sigma) ** (1 / (power - 2))
+
+    if phi(floor) < 0:
+        return _hard_case(values, vectors, coefficients, (floor / sigma) ** (1 / (power - 2)))
+    ceiling = max(2 * floor, 1e-8)
+    while phi(ceiling) > 0:
+        ceiling *= 4
+    nu = brentq(phi, floor, ceiling, xtol=1e-300, rtol=1e-13, maxiter=300)
+    return -(vectors @ (coefficients / (values + nu)))
+
+
+def _hard_case(values: Tensor, vectors: Tensor, coefficients: Tensor, length: float) -> Tensor:
+    gaps = values - values[0]
+    away = gaps > 1e-10 * (1 + values.abs().max())
+    partial = torch.where(away, -coefficients / torch.where(away, gaps, torch.ones_like(gaps)), torch.zeros_like(gaps))
+    rest = max(length**2 - float(partial @ partial), 0.0) ** 0.5
+    partial[0] += rest if float(coefficients[0]) <= 0 else -rest
+    return vectors @ partial

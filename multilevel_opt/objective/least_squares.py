@@ -1,0 +1,133 @@
+"""Nonlinear least squares f(x) = ½‖r(x)‖²: an objective with better information.
+
+Its expansion has the Gauss–Newton form JᵀJ as second form, and carries (r, J) for the solvers that can use
+them. The Jacobian is dense, or a pair of products where it would not fit the memory budget.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from multilevel_opt.errors import ShapeError, UnsupportedCombination
+from multilevel_opt.ledger import Ledger
+from multilevel_opt.linalg.operator import Dense, LinearOperator, Product
+from multilevel_opt.objective.base import Function, Objective
+from multilevel_opt.objective.layout import Layout
+from multilevel_opt.objective.residual import Residual, ResidualFunction, as_residual
+from multilevel_opt.objective.taylor import NormalForm, Taylor
+from multilevel_opt.transfer.operator import TransferOperator
+
+
+class LeastSquares(Objective):
+    """½‖r(x)‖² for a residual r: R^n -> R^m.
+
+    Args:
+        residual: a ``Residual``, or any torch callable from shape (n,) to shape (m,).
+        matrix_free: never form J; expansions then carry products only.
+        ledger: where evaluations are recorded.
+
+    Flops counted for m rows, n parameters and c derivative channels: residual 2cmn, Jacobian 6cmn (forward
+    and reverse sweep), J v 4cmn, Jᵀw 6cmn, and 2mn for a product with a stored J.
+    """
+
+    def __init__(
+        self,
+        residual: Residual | ResidualFunction,
+        matrix_free: bool = False,
+        ledger: Ledger | None = None,
+    ) -> None:
+        super().__init__(ledger)
+        self.residual = as_residual(residual)
+        self.matrix_free = matrix_free
+
+    @property
+    def layout(self) -> Layout | None:
+        """Where the parameters of a network lie, or None."""
+        return self.residual.layout
+
+    def residuals(self, x: Tensor) -> Tensor:
+        """r(x), shape (m,), counted."""
+        with torch.no_grad():
+            r = self.residual(x)
+        if not isinstance(r, Tensor) or r.ndim != 1:
+            shape = tuple(r.shape) if isinstance(r, Tensor) else type(r).__name__
+            raise ShapeError(f"the residual must return a tensor of shape (m,), got {shape}: use .reshape(-1)")
+        self.ledger.count("residual", self._unit(r, x))
+        return r
+
+    def __call__(self, x: Tensor) -> Tensor:
+        r = self.residuals(x)
+        return 0.5 * (r @ r)
+
+    def jacobian(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(r, J) of shapes (m,) and (m, n), counted."""
+        with torch.no_grad():
+            r, jacobian = self.residual.linearize(x)
+        self.ledger.count("jacobian", 3 * self._unit(r, x))
+        return r, jacobian
+
+    def expand(self, x: Tensor, order: int) -> Taylor:
+        if order > 2:
+            raise UnsupportedCombination(
+                f"a least-squares model has order at most 2, asked for {order}: use Exact() curvature for higher orders"
+            )
+        r, operator = self._linearized(x)
+        gradient = operator.rmatvec(r)
+        self.ledger.count("gradient", 2.0 * operator.nnz)
+        value = 0.5 * (r @ r)
+        if order == 1:
+            return Taylor(value, (lambda: gradient,))
+
+        def hvp(v: Tensor) -> Tensor:
+            self.ledger.count("hvp", 4.0 * operator.nnz)
+            return operator.rmatvec(operator.matvec(v))
+
+        def second(s: Tensor) -> Tensor:
+            self.ledger.count("jvp", 4 * self._unit(r, x))
+            return self.residual.second(x, s)
+
+        normal = NormalForm(r, operator, None, 0.0, self.ledger, second)
+        return Taylor(value, (lambda: gradient, hvp), normal)
+
+    def _linearized(self, x: Tensor) -> tuple[Tensor, LinearOperator]:
+        if not self.matrix_free:
+            r, jacobian = self.jacobian(x)
+            return r, Dense(jacobian)
+        r = self.residuals(x)
+        unit = self._unit(r, x)
+
+        def jvp(v: Tensor) -> Tensor:
+            self.ledger.count("jvp", 2 * unit)
+            return self.residual.jvp(x, v)
+
+        def vjp(w: Tensor) -> Tensor:
+            self.ledger.count("vjp", 3 * unit)
+            return self.residual.vjp(x, w)
+
+        return r, Product((r.numel(), x.numel()), jvp, vjp)
+
+    @property
+    def exact(self) -> Objective:
+        """½‖r‖² as a plain function, with its exact Hessian."""
+
+        def value(x: Tensor) -> Tensor:
+            r = self.residual(x)
+            return 0.5 * (r @ r)
+
+        return Function(value, ledger=self.ledger)
+
+    def rows(self, ids: Tensor) -> LeastSquares:
+        """The objective of the rows ``ids`` (int64, shape (k,)) alone."""
+        return LeastSquares(self.residual.rows(ids), self.matrix_free)
+
+    def pullback(self, x: Tensor, transfer: TransferOperator) -> tuple[Objective, Tensor]:
+        """As for any objective; a selection of whole neurons freezes the rest of the network once."""
+        if transfer.neurons is None:
+            return super().pullback(x, transfer)
+        residual, indices = self.residual.subnetwork(x, transfer.neurons)
+        self.ledger.count("residual", 0.0)
+        return LeastSquares(residual, self.matrix_free, self.ledger), x[indices]
+
+    def _unit(self, r: Tensor, x: Tensor) -> float:
+        return 2.0 * self.residual.channels * r.numel() * x.numel()

@@ -1,0 +1,183 @@
+"""The local model: a frozen Taylor polynomial, closed under ``+``, ``−`` and ``@ P``.
+
+    T_q(s) = f + Σ_{k=1..q} (1/k!) D^k f[s, …, s]
+
+Form k is stored as a map (v₁, …, v_{k−1}) ↦ D^k f[v₁, …, v_{k−1}, ·], a vector: no tensor of order three is
+ever built, and the gradient of T_q(f) is T_{q−1}(∇f). A least-squares model keeps its normal form
+
+    ½‖r + J s‖² + cᵀs + ½μ‖s‖²
+
+through the same algebra, so that solvers that can use J find it, however deep in the hierarchy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import zip_longest
+from math import factorial
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from multilevel_opt.errors import UnsupportedCombination
+from multilevel_opt.ledger import Ledger
+from multilevel_opt.linalg.operator import Dense, LinearOperator, composed
+
+Form = Callable[..., Tensor]
+
+
+class Prolongation(Protocol):
+    """What a model needs of a transfer operator."""
+
+    @property
+    def P(self) -> LinearOperator:
+        """The prolongation, shape (n, n_c)."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class NormalForm:
+    """½‖r + J s‖² + cᵀs + ½μ‖s‖².
+
+    Attributes:
+        residual: r of shape (m,).
+        jacobian: J of shape (m, n), dense or matrix-free.
+        linear: c of shape (n,), or None for zero.
+        shift: μ ≥ 0.
+        ledger: where linear algebra on this form is recorded.
+        second: s -> d²/dt² r(x + ts) at t = 0, shape (m,), for geodesic acceleration; or None.
+    """
+
+    residual: Tensor
+    jacobian: LinearOperator
+    linear: Tensor | None
+    shift: float
+    ledger: Ledger
+    second: Form | None = None
+
+    def __add__(self, other: NormalForm) -> NormalForm | None:
+        mine, yours = self.residual.numel(), other.residual.numel()
+        if mine and yours:
+            return None
+        kept = other if yours else self
+        linear = [c for c in (self.linear, other.linear) if c is not None]
+        return replace(kept, linear=sum(linear[1:], linear[0]) if linear else None, shift=self.shift + other.shift)
+
+    def pulled_back(self, P: LinearOperator) -> NormalForm | None:
+        """The same form of s = P s_c; None when μ ≠ 0 and P is not an isometry known as such."""
+        if self.shift:
+            return None
+        jacobian: LinearOperator
+        if isinstance(self.jacobian, Dense):
+            jacobian = Dense(P.after(self.jacobian.matrix))
+            self.ledger.work(2.0 * self.residual.numel() * P.nnz)
+        else:
+            jacobian = composed(self.jacobian, P)
+        linear = None if self.linear is None else P.rmatvec(self.linear)
+        return replace(self, jacobian=jacobian, linear=linear, second=None)
+
+
+@dataclass(frozen=True, eq=False)
+class Taylor:
+    """A polynomial in the displacement s from a point.
+
+    Attributes:
+        value: f, a scalar tensor.
+        forms: form k at index k − 1; ``forms[0]()`` is the gradient.
+        normal: the least-squares normal form when there is one (order ≥ 2).
+    """
+
+    value: Tensor
+    forms: tuple[Form, ...]
+    normal: NormalForm | None = None
+
+    @property
+    def order(self) -> int:
+        """Degree q of the polynomial."""
+        return len(self.forms)
+
+    @property
+    def gradient(self) -> Tensor:
+        """∇f, shape (n,)."""
+        return self.forms[0]()
+
+    def __call__(self, s: Tensor) -> Tensor:
+        """T_q(s), a scalar tensor."""
+        total = self.value
+        for k, form in enumerate(self.forms, start=1):
+            total = total + (form(*(s,) * (k - 1)) @ s) / factorial(k)
+        return total
+
+    def grad(self, s: Tensor) -> Tensor:
+        """∇T_q(s), shape (n,)."""
+        total = self.gradient
+        for k, form in enumerate(self.forms[1:], start=1):
+            total = total + form(*(s,) * k) / factorial(k)
+        return total
+
+    def hvp(self, s: Tensor, v: Tensor) -> Tensor:
+        """∇²T_q(s) v, shape (n,)."""
+        if self.order < 2:
+            return torch.zeros_like(v)
+        total = self.forms[1](v)
+        for k, form in enumerate(self.forms[2:], start=1):
+            total = total + form(*(s,) * k, v) / factorial(k)
+        return total
+
+    def truncated(self, order: int) -> Taylor:
+        """The terms up to ``order``."""
+        if order > self.order:
+            raise UnsupportedCombination(f"a model of order {self.order} has no terms of order {order}: expand it further")
+        return replace(self, forms=self.forms[:order], normal=self.normal if order >= 2 else None)
+
+    def __add__(self, other: Taylor) -> Taylor:
+        forms = tuple(
+            a if b is None else b if a is None else _sum(a, b)
+            for a, b in zip_longest(self.forms, other.forms)
+        )
+        mine, yours = self._as_normal(), other._as_normal()
+        normal = None if mine is None or yours is None else mine + yours
+        return Taylor(self.value + other.value, forms, normal if len(forms) >= 2 else None)
+
+    def scaled(self, factor: float) -> Taylor:
+        """The polynomial times a number; the normal form is lost unless the factor is one."""
+        if factor == 1.0:
+            return self
+        return Taylor(factor * self.value, tuple(_scaled(form, factor) for form in self.forms))
+
+    def __neg__(self) -> Taylor:
+        return self.scaled(-1.0)
+
+    def __sub__(self, other: Taylor) -> Taylor:
+        return self + (-other)
+
+    def __matmul__(self, transfer: Prolongation) -> Taylor:
+        P = transfer.P
+        normal = None if self.normal is None else self.normal.pulled_back(P)
+        return Taylor(self.value, tuple(_pulled(form, P) for form in self.forms), normal)
+
+    def _as_normal(self) -> NormalForm | None:
+        if self.normal is not None or self.order != 1:
+            return self.normal
+        g = self.gradient
+        return NormalForm(g.new_zeros(0), Dense(g.new_zeros(0, g.numel())), g, 0.0, Ledger())
+
+
+def _sum(a: Form, b: Form) -> Form:
+    return lambda *v: a(*v) + b(*v)
+
+
+def _scaled(a: Form, factor: float) -> Form:
+    return lambda *v: factor * a(*v)
+
+
+def _pulled(form: Form, P: LinearOperator) -> Form:
+    return lambda *v: P.rmatvec(form(*(P.matvec(u) for u in v)))
+
+
+def constant_forms(value: Tensor, gradient: Tensor, hvp: Form | None = None, normal: NormalForm | None = None) -> Taylor:
+    """A model of order 1 (or 2 with ``hvp``) from tensors."""
+    forms: tuple[Form, ...] = (lambda: gradient,) if hvp is None else (lambda: gradient, hvp)
+    return Taylor(value, forms, normal)

@@ -1,0 +1,156 @@
+"""When to stop: small rules, joined by ``|``.
+
+A rule looks at a ``Progress`` (what is known after an iteration) and returns a status with the numbers that
+decided, or None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isnan
+
+from multilevel_opt.errors import InputError
+from multilevel_opt.result import Status
+
+Verdict = tuple[Status, str]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What the rules see after an iteration of the finest level (or of the level they guard).
+
+    Attributes:
+        iteration: iterations so far on this level, in this solve.
+        loss: f at the iterate.
+        gradient_norm: ‖∇f‖ at the iterate.
+        seconds: of solving so far.
+        metrics: error measures by name.
+        displacement: distance from the start point of this solve.
+    """
+
+    iteration: int
+    loss: float
+    gradient_norm: float
+    seconds: float
+    metrics: Mapping[str, float]
+    displacement: float = 0.0
+
+
+class Stop:
+    """Base of the rules."""
+
+    def __call__(self, progress: Progress) -> Verdict | None:
+        """The verdict, or None to go on."""
+        return None
+
+    def __or__(self, other: Stop) -> Stop:
+        return AnyOf((*_parts(self), *_parts(other)))
+
+
+@dataclass(frozen=True)
+class AnyOf(Stop):
+    """Stops when the first of its rules does."""
+
+    rules: tuple[Stop, ...]
+
+    def __call__(self, progress: Progress) -> Verdict | None:
+        for rule in self.rules:
+            verdict = rule(progress)
+            if verdict is not None:
+                return verdict
+        return None
+
+
+@dataclass(frozen=True)
+class GradientNorm(Stop):
+    """‖∇f‖₂ ≤ tol."""
+
+    tol: float
+
+    def __call__(self, progress: Progress) -> Verdict | None:
+        if progress.gradient_norm > self.tol:
+            return None
+        return Status.GRADIENT, f"gradient norm {progress.gradient_norm:.3g} <= {self.tol:g}"
+
+
+@dataclass(frozen=True)
+class MaxIterations(Stop):
+    """At most ``limit`` iterations of the finest level."""
+
+    limit: int
+
+    def __post_init__(self) -> None:
+        if self.limit < 0:
+            raise InputError(f"max_iterations {self.limit} is negative: give 0 or more")
+
+    def __call__(self, progress: Progress) -> Verdict | None:
+        if progress.iteration < self.limit:
+            return None
+        return Status.MAX_ITERATIONS, f"{progress.iteration} iterations, the limit"
+
+
+@dataclass(frozen=True)
+class MaxSeconds(Stop):
+    """At most ``limit`` seconds of solving."""
+
+    limit: float
+
+    def __call__(self, progress: Progress) -> Verdict | None:
+        if progress.seconds < self.limit:
+            return None
+        return Status.MAX_SECONDS, f"{progress.seconds:.3g} seconds, the limit is {self.limit:g}"
+
+
+@dataclass(frozen=True)
+class Loss(Stop):
+    """f ≤ target."""
+
+    target: float
+
+    def __call__(self, progress: Progress) -> Verdict | None:
+        if progress.loss > self.target:
+            return None
+        return Status.TARGET, f"loss {progress.loss:.3g} <= {self.target:g}"
+
+
+@dataclass(frozen=True)
+class Metric(Stop):
+    """An error measure, watched by a monitor of the same name, is at most ``target``."""
+
+    name: str
+    target: float
+
+    def __call__(self, progress: Progress) -> Verdict | None:
+        value = progress.metrics.get(self.name, float("nan"))
+        if isnan(value) or value > self.target:
+            return None
+        return Status.TARGET, f"{self.name} {value:.3g} <= {self.target:g}"
+
+
+@dataclass(frozen=True)
+class Displacement(Stop):
+    """The iterate left the ball that the level above allows."""
+
+    limit: float
+
+    def __call__(self, progress: Progress) -> Verdict | None:
+        if progress.displacement < self.limit:
+            return None
+        return Status.USER, f"the coarse iterate is {progress.displacement:.3g} away, the ball has radius {self.limit:.3g}"
+
+
+@dataclass(frozen=True)
+class Unbounded(Stop):
+    """f fell below ``floor``."""
+
+    floor: float = -1e20
+
+    def __call__(self, progress: Progress) -> Verdict | None:
+        if progress.loss > self.floor:
+            return None
+        return Status.UNBOUNDED, f"loss {progress.loss:.3g} fell below {self.floor:g}"
+
+
+def _parts(rule: Stop) -> tuple[Stop, ...]:
+    return rule.rules if isinstance(rule, AnyOf) else (rule,)

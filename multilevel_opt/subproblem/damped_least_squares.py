@@ -1,0 +1,174 @@
+"""The Levenberg–Marquardt step: min ½‖r + J s‖² + cᵀs + ½μ‖s‖² + ½σ‖s‖², in primal, dual or matrix-free form.
+
+A plan picks the cheapest form that fits the memory budget, from the shape (m, n) alone:
+
+============  ===========================  ==========================
+form          flops per model and per σ    bytes
+============  ===========================  ==========================
+primal        m n²  and  n³/3              mn + 2n²  numbers
+dual          m² n  and  m³/3              mn + 2m²  numbers
+matrix-free   0  and  2 products per       a few vectors
+              conjugate-gradient step
+============  ===========================  ==========================
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from math import sqrt
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from multilevel_opt.errors import UnsupportedCombination
+from multilevel_opt.globalization import Regularization
+from multilevel_opt.linalg.cholesky import DampedSystem
+from multilevel_opt.linalg.krylov import steihaug
+from multilevel_opt.linalg.operator import Dense
+from multilevel_opt.objective.taylor import NormalForm, Taylor
+from multilevel_opt.subproblem.base import Prepared, Step
+
+Form = Literal["primal", "dual", "matrix-free"]
+GIB = 2.0**30
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which linear algebra a damped least-squares step uses, and what it costs.
+
+    Attributes:
+        form: "primal", "dual" or "matrix-free".
+        rows, columns: m and n.
+        flops: per model with one σ (for matrix-free: per conjugate-gradient step).
+        bytes: held at once.
+    """
+
+    form: Form
+    rows: int
+    columns: int
+    flops: float
+    bytes: int
+
+    def __str__(self) -> str:
+        size = {"primal": self.columns, "dual": self.rows}.get(self.form)
+        what = f"{self.form} Cholesky {size}x{size}" if size else "matrix-free conjugate gradients"
+        return f"{what} (m={self.rows}, n={self.columns}, {self.flops:.2g} flops, {self.bytes / GIB:.2g} GiB)"
+
+
+def plan(rows: int, columns: int, itemsize: int, budget: float) -> Plan:
+    """The cheapest form for J of shape (rows, columns) within ``budget`` bytes."""
+    m, n = rows, columns
+    size = min(m, n)
+    dense = (m * n + 2 * size * size) * itemsize
+    if dense > budget:
+        return Plan("matrix-free", m, n, 4.0 * m * n, 10 * (m + n) * itemsize)
+    return Plan("dual" if m < n else "primal", m, n, float(m) * n * size + size**3 / 3, dense)
+
+
+def memory_budget(device: torch.device) -> float:
+    """Half of the memory that is free now on ``device``, in bytes."""
+    if device.type == "cuda":
+        return 0.5 * torch.cuda.mem_get_info(device)[0]
+    try:
+        return 0.5 * os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return 4.0 * GIB
+
+
+@dataclass(frozen=True)
+class DampedLeastSquares:
+    """The solver of Levenberg–Marquardt models.
+
+    Attributes:
+        form: force "primal", "dual" or "matrix-free"; None lets the plan decide.
+        geodesic: add the geodesic acceleration −½(JᵀJ + σI)⁻¹Jᵀr''(s, s) when it is shorter than
+            ``acceleration_bound``/2 times the step (Transtrum & Sethna 2012, section 3).
+        forcing: relative residual of conjugate gradients in the matrix-free form.
+        max_products: limit of their products per σ.
+    """
+
+    form: Form | None = None
+    geodesic: bool = False
+    acceleration_bound: float = 0.75
+    forcing: float = 1e-2
+    max_products: int = 500
+
+    def prepare(self, model: Taylor) -> Prepared:
+        """Form the Gram matrix in the chosen space; nothing for the matrix-free form."""
+        normal = model.normal
+        if normal is None:
+            raise UnsupportedCombination("damped least squares needs a residual: use GaussNewton curvature, or AR2, TR2")
+        rows, columns = normal.jacobian.shape
+        if not isinstance(normal.jacobian, Dense):
+            return _MatrixFree(model, normal, self, plan(rows, columns, 8, 0.0))
+        chosen = plan(rows, columns, normal.residual.element_size(), float("inf"))
+        form = self.form or chosen.form
+        if form == "matrix-free":
+            return _MatrixFree(model, normal, self, plan(rows, columns, 8, 0.0))
+        return _Factorized(model, normal, normal.jacobian.matrix, self, form == "dual")
+
+
+class _Factorized:
+    """Gram matrix formed; one Cholesky factorization per σ."""
+
+    def __init__(
+        self, model: Taylor, normal: NormalForm, jacobian: Tensor, options: DampedLeastSquares, dual: bool
+    ) -> None:
+        self._g, self._normal, self._options = model.gradient, normal, options
+        self._system = DampedSystem(normal.residual, jacobian, normal.linear, self._g, dual, normal.ledger)
+        m, n = jacobian.shape
+        size = m if dual else n
+        self._plan = Plan(
+            "dual" if dual else "primal",
+            m,
+            n,
+            float(m) * n * size + size**3 / 3,
+            (m * n + 2 * size * size) * jacobian.element_size(),
+        )
+
+    @property
+    def description(self) -> str:
+        return str(self._plan)
+
+    def solve(self, globalization: Regularization) -> Step | None:
+        sigma, mu = globalization.scalar, self._normal.shift
+        if sigma + mu <= 0.0 or not self._system.factorize(sigma + mu):
+            return None
+        s = self._system.solve()
+        predicted = 0.5 * (sigma * float(s @ s) - float(self._g @ s))
+        if self._options.geodesic and self._normal.second is not None:
+            s = self._accelerated(s, self._normal.second(s))
+        return Step(s, predicted)
+
+    def _accelerated(self, s: Tensor, second: Tensor) -> Tensor:
+        if not bool(torch.isfinite(second).all()):
+            return s
+        a = self._system.correct(second)
+        return s + a if 2 * float(a.norm()) <= self._options.acceleration_bound * float(s.norm()) else s
+
+
+class _MatrixFree:
+    """Conjugate gradients with products Jv and Jᵀw; nothing is stored."""
+
+    def __init__(self, model: Taylor, normal: NormalForm, options: DampedLeastSquares, chosen: Plan) -> None:
+        self._g, self._normal, self._options, self._plan = model.gradient, normal, options, chosen
+
+    @property
+    def description(self) -> str:
+        return str(self._plan)
+
+    def solve(self, globalization: Regularization) -> Step | None:
+        j, mu = self._normal.jacobian, self._normal.shift
+        limit = min(self._options.max_products, 2 * min(j.shape) + 10)
+        tol = min(self._options.forcing, sqrt(max(float(self._g.norm()), 1e-300)))
+
+        def product(v: Tensor) -> Tensor:
+            self._normal.ledger.work(4.0 * j.nnz if isinstance(j, Dense) else 0.0)
+            return j.rmatvec(j.matvec(v))
+
+        out = steihaug(product, self._g, globalization.scalar + mu, tol=tol, max_products=limit)
+        s = out.step
+        predicted = -float(self._g @ s + 0.5 * (s @ out.product) + 0.5 * mu * (s @ s))
+        return Step(s, predicted)
