@@ -11,6 +11,7 @@ rule that accepts a trial point and moves σ or Δ, since that rule decides more
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import inf, isfinite
 from typing import Any, Protocol, Self
@@ -121,6 +122,14 @@ class Globalization(Protocol):
         """A copy with the scalar taken from the first model where none was given."""
         ...
 
+    def memory(self) -> dict[str, float]:
+        """The numbers that change during a run, for checkpoints."""
+        ...
+
+    def restored(self, memory: Mapping[str, float]) -> Self:
+        """A copy with these numbers."""
+        ...
+
     def accepts(self, trial: Trial) -> bool:
         """Whether the trial point becomes the iterate."""
         ...
@@ -182,6 +191,12 @@ class Regularization:
         weight = self.weight if self.weight is not None else 1e-3 * curvature_scale(model)
         return replace(self, weight=max(weight, self.minimum), power=self.power or order + 1)
 
+    def memory(self) -> dict[str, float]:
+        return {"weight": self.scalar, "power": float(self.power or 0)}
+
+    def restored(self, memory: Mapping[str, float]) -> Regularization:
+        return replace(self, weight=memory["weight"], power=int(memory["power"]) or None)
+
     def accepts(self, trial: Trial) -> bool:
         return self.policy.accepts(trial)
 
@@ -237,6 +252,12 @@ class TrustRegion:
 
     def start(self, model: Taylor, order: int) -> TrustRegion:
         return self if self.radius is not None else replace(self, radius=1.0)
+
+    def memory(self) -> dict[str, float]:
+        return {"radius": self.scalar}
+
+    def restored(self, memory: Mapping[str, float]) -> TrustRegion:
+        return replace(self, radius=memory["radius"])
 
     def accepts(self, trial: Trial) -> bool:
         return trial.decrease > 0 and trial.ratio >= self.eta1

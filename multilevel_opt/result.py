@@ -148,7 +148,7 @@ class Result:
 
     def plot(self, path: str | Path) -> Path:
         """Draw loss and error measures against iterations, flops and seconds into ``path`` (PNG or PDF)."""
-        from multilevel_opt.study.pictures import convergence_picture
+        from multilevel_opt.pictures import convergence_picture
 
         return convergence_picture(self.history, Path(path))
 

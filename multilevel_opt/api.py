@@ -1,0 +1,225 @@
+"""The two calls of the functional interface: ``minimize`` and ``least_squares``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from multilevel_opt import checkpoint as checkpoints
+from multilevel_opt.errors import InputError, ShapeError
+from multilevel_opt.hierarchy import Hierarchy
+from multilevel_opt.ledger import Ledger
+from multilevel_opt.multilevel import Multilevel, State, drive
+from multilevel_opt.objective.base import Function, Objective
+from multilevel_opt.objective.least_squares import LeastSquares
+from multilevel_opt.objective.residual import Residual, ResidualFunction
+from multilevel_opt.recorder import Monitor, Recorder
+from multilevel_opt.result import Event, Result, Status
+from multilevel_opt.stopping import GradientNorm, MaxIterations, Stop, Unbounded, Verdict
+from multilevel_opt.subproblem.damped_least_squares import memory_budget, plan
+from multilevel_opt.variants import LM
+
+Callback = Callable[[Event, Tensor], Any]
+DEFAULT_STOP = GradientNorm(1e-6) | MaxIterations(1000)
+
+
+def minimize(
+    f: Objective | Callable[[Tensor], Tensor],
+    x0: Any,
+    solver: Multilevel,
+    *,
+    hierarchy: Hierarchy | None = None,
+    stop: Stop = DEFAULT_STOP,
+    callback: Callback | None = None,
+    monitors: Mapping[str, Monitor] | None = None,
+    listener: Callable[[Event], None] | None = None,
+    checkpoint: str | Path | None = None,
+    checkpoint_seconds: float = 30.0,
+    resume: bool = False,
+) -> Result:
+    """Minimize f from x0.
+
+    Args:
+        f: an ``Objective``, or a torch callable from shape (n,) to a scalar.
+        x0: start point, a floating tensor (or array) of shape (n,); its device and dtype are used throughout.
+        solver: for example ``AR2``, ``TR2`` or ``LM``; with a hierarchy its coarse levels are used.
+        hierarchy: coarse levels; None for one level.
+        stop: rules joined by ``|``; a fall below −1e20 always stops the run.
+        callback: called as ``callback(event, x)`` after every iteration of the finest level; a true value stops.
+        monitors: error measures by name, functions of x, evaluated after every iteration with the clock
+            stopped; ``Metric(name, target)`` stops on them.
+        listener: called with every event of every level, for progress displays.
+        checkpoint: file to write every ``checkpoint_seconds`` and when the run ends or is interrupted.
+        checkpoint_seconds: seconds between checkpoints.
+        resume: continue from ``checkpoint`` instead of x0.
+
+    Returns:
+        The result. Ctrl-C ends the run with ``Status.INTERRUPTED`` and the last complete iteration.
+
+    Raises:
+        InputError: x0 is not a finite floating vector, f is not finite there, or shapes disagree.
+    """
+    objective = f if isinstance(f, Objective) else Function(f)
+    x = start_point(x0)
+    levels = hierarchy if hierarchy is not None else Hierarchy(x.numel())
+    if levels.unknowns != x.numel():
+        raise ShapeError(
+            f"the hierarchy has {levels.unknowns} unknowns on its finest level, x0 has {x.numel()}: build it for this problem"
+        )
+    recorder = Recorder([Ledger() for _ in range(len(levels))], monitors or {}, listener=listener)
+    recorder.ledgers[0].work(levels.flops)
+    objective = objective.counted(recorder.ledgers[0])
+    target = Path(checkpoint) if checkpoint is not None else None
+    done = 0
+    if resume:
+        if target is None:
+            raise InputError("resume=True needs the checkpoint to continue from: give checkpoint=FILE")
+        data = checkpoints.load(target, x)
+        state = checkpoints.restored(data, solver, objective, levels, recorder)
+        done = data["iteration"]
+    else:
+        state = solver.init(objective, x)
+        recorder.measure(state.x)
+    run = _Run(solver, objective, levels, recorder, state, done, callback, target, checkpoint_seconds)
+    return run.finish(run.go(stop | Unbounded()))
+
+
+def least_squares(
+    residual: Residual | ResidualFunction | LeastSquares,
+    x0: Any,
+    solver: Multilevel = LM,
+    *,
+    memory: float | None = None,
+    **options: Any,
+) -> Result:
+    """Minimize ½‖r(x)‖² from x0.
+
+    Args:
+        residual: a ``Residual``, a torch callable from shape (n,) to (m,), or a ``LeastSquares``.
+        x0: start point, a floating tensor (or array) of shape (n,).
+        solver: ``LM`` or a variant of it.
+        memory: budget in bytes for the Jacobian and its Gram matrix (default: half of what is free); beyond it
+            the steps are computed matrix-free.
+        **options: as for ``minimize``.
+
+    Returns:
+        The result.
+
+    Raises:
+        InputError: as for ``minimize``, and for a residual that is not of shape (m,) or not finite at x0.
+    """
+    x = start_point(x0)
+    objective = residual if isinstance(residual, LeastSquares) else LeastSquares(residual)
+    return minimize(within_memory(objective, x, memory), x, solver, **options)
+
+
+def within_memory(objective: LeastSquares, x: Tensor, memory: float | None = None) -> LeastSquares:
+    """The objective, matrix-free when its dense Jacobian would not fit ``memory`` bytes."""
+    rows = objective.residuals(x).numel()
+    budget = memory_budget(x.device) if memory is None else memory
+    if plan(rows, x.numel(), x.element_size(), budget).form == "matrix-free":
+        return LeastSquares(objective.residual, matrix_free=True)
+    return objective
+
+
+def start_point(x0: Any) -> Tensor:
+    """x0 as a finite floating tensor of shape (n,), n ≥ 1, or a clear error."""
+    x = x0.detach().clone() if isinstance(x0, Tensor) else torch.as_tensor(x0)
+    if not x.is_floating_point():
+        x = x.to(torch.float64)
+    if x.ndim != 1 or x.numel() == 0:
+        raise ShapeError(f"x0 must have shape (n,) with n >= 1, got {tuple(x.shape)}: flatten it with .reshape(-1)")
+    if not bool(torch.isfinite(x).all()):
+        raise InputError("x0 contains NaN or Inf: give a finite start point")
+    return x
+
+
+class _Run:
+    """One solve: the loop with callback, checkpoints and interruption."""
+
+    def __init__(
+        self,
+        solver: Multilevel,
+        f: Objective,
+        hierarchy: Hierarchy,
+        recorder: Recorder,
+        state: State,
+        done: int,
+        callback: Callback | None,
+        target: Path | None,
+        every: float,
+    ) -> None:
+        self.solver, self.f, self.hierarchy, self.recorder = solver, f, hierarchy, recorder
+        self.state, self.iteration, self.callback = state, done, callback
+        self.target, self.every, self._saved = target, every, time.monotonic()
+        self._snapshot = recorder.snapshot()
+        self._description = ""
+
+    def go(self, stop: Stop) -> Verdict:
+        try:
+            self.state, verdict = drive(
+                self.solver,
+                self.f,
+                self.state,
+                self.hierarchy,
+                self.recorder,
+                stop,
+                after=self._after,
+                done=self.iteration,
+            )
+        except KeyboardInterrupt:
+            self.recorder.restore(self._snapshot)
+            verdict = Status.INTERRUPTED, f"{Status.INTERRUPTED.value} after {self.iteration} iterations"
+        return verdict
+
+    def _after(self, state: State) -> bool:
+        self.state = state
+        self.iteration += 1
+        self._snapshot = self.recorder.snapshot()
+        with self.recorder.clock.paused():
+            if self.target is not None and time.monotonic() - self._saved >= self.every:
+                self._save()
+            event = self.recorder.history[-1]
+            return self.callback is not None and bool(self.callback(event, state.x))
+
+    def _save(self) -> None:
+        assert self.target is not None
+        checkpoints.save(self.target, self.state, self.recorder, self.iteration)
+        self._saved = time.monotonic()
+
+    def finish(self, verdict: Verdict) -> Result:
+        if self.target is not None:
+            self._save()
+        state, recorder = self.state, self.recorder
+        status, message = verdict
+        last = recorder.history[-1] if recorder.history else None
+        if last is not None and last.note and status in (Status.NON_FINITE, Status.STALLED):
+            message = f"{message} ({last.note})"
+        better = state.best[0] < state.loss
+        return Result(
+            state.best[1] if better else state.x,
+            state.best[0] if better else state.loss,
+            state.model.gradient,
+            status,
+            message,
+            self.iteration,
+            tuple(recorder.history),
+            tuple(replace(ledger) for ledger in recorder.ledgers),
+            self.hierarchy.sizes,
+            recorder.clock.seconds(),
+            self._linear_algebra(),
+            dict(recorder.metrics),
+        )
+
+    def _linear_algebra(self) -> str:
+        try:
+            prepared = self.state.prepared
+            return self.solver.subproblem.describe(self.state.model) if prepared is None else prepared.description
+        except InputError:
+            return "none"

@@ -1,0 +1,116 @@
+"""Checkpoints: a run can be stopped at any iteration and continued bit for bit on the same CPU.
+
+Only numbers, strings and tensors are stored, read back with ``torch.load(weights_only=True)`` and checked
+against the schema and the run. Every file is written beside its target and renamed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from multilevel_opt.errors import InputError
+from multilevel_opt.hierarchy import Hierarchy
+from multilevel_opt.multilevel import Multilevel, State
+from multilevel_opt.objective.base import Objective
+from multilevel_opt.recorder import Recorder
+from multilevel_opt.result import Event
+
+SCHEMA = 1
+
+
+def written(path: Path, write: Callable[[Path], Any]) -> Path:
+    """Let ``write`` fill a temporary file beside ``path``, then rename it to ``path``."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    os.close(handle)
+    try:
+        write(Path(name))
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+    return path
+
+
+def write_json(path: Path, data: Mapping[str, Any]) -> Path:
+    """Write one JSON object; NaN and Inf become null, as JSON has neither."""
+    text = json.dumps(finite(data), indent=2, allow_nan=False)
+    return written(path, lambda temporary: temporary.write_text(text + "\n", encoding="utf-8"))
+
+
+def finite(value: Any) -> Any:
+    """The same structure with non-finite numbers replaced by None."""
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    if isinstance(value, float) and not (-float("inf") < value < float("inf")):
+        return None
+    return value
+
+
+def save(path: Path, state: State, recorder: Recorder, iteration: int) -> Path:
+    """Write the checkpoint of a run after ``iteration`` iterations of the finest level."""
+    data = {
+        "schema": SCHEMA,
+        "iteration": iteration,
+        "x": state.x,
+        "loss": state.loss,
+        "best_loss": state.best[0],
+        "best_x": state.best[1],
+        "globalization": [g.memory() for g in (state.globalization, *state.below)],
+        "wait": state.wait,
+        "visits": state.visits,
+        "snapshot": recorder.snapshot(),
+        "history": [event.as_dict() for event in recorder.history],
+    }
+    return written(path, lambda temporary: torch.save(data, temporary))
+
+
+def load(path: Path, like: Tensor) -> dict[str, Any]:
+    """Read a checkpoint for a problem whose start point is ``like``.
+
+    Raises:
+        InputError: the file is missing, not a checkpoint, of another schema, or of another problem.
+    """
+    try:
+        data: dict[str, Any] = torch.load(path, weights_only=True, map_location=like.device)
+    except Exception as error:
+        raise InputError(f"cannot read the checkpoint {path}: {type(error).__name__}; give a folder made by --out") from error
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+        raise InputError(f"{path} is not a checkpoint of schema {SCHEMA}: run the problem again")
+    if data["x"].shape != like.shape or data["x"].dtype != like.dtype:
+        raise InputError(
+            f"the checkpoint {path} holds {tuple(data['x'].shape)} {data['x'].dtype}, "
+            f"the problem has {tuple(like.shape)} {like.dtype}: resume the same problem"
+        )
+    return data
+
+
+def restored(
+    data: Mapping[str, Any], solver: Multilevel, f: Objective, hierarchy: Hierarchy, recorder: Recorder
+) -> State:
+    """The state of a checkpoint; the recorder is set to its account as well."""
+    if len(data["snapshot"]["ledgers"]) != len(hierarchy):
+        raise InputError(
+            f"the checkpoint has {len(data['snapshot']['ledgers'])} levels, the hierarchy {len(hierarchy)}: use the same levels"
+        )
+    own, *below = (solver.globalization.restored(memory) for memory in data["globalization"])
+    state = solver.init(f, data["x"], own, tuple(below))
+    recorder.history[:] = [Event(**event) for event in data["history"]]
+    recorder.restore(data["snapshot"])
+    return replace(
+        state,
+        loss=data["loss"],
+        best=(data["best_loss"], data["best_x"]),
+        wait=data["wait"],
+        visits=data["visits"],
+    )

@@ -1,0 +1,303 @@
+"""The recursive multilevel solver of order q: one loop for all orders, globalizations and levels.
+
+At each iteration of each level:
+
+1. a coarse step, when the level below is useful, ``‖R∇f‖ ≥ κ‖∇f‖`` and ``‖R∇f‖ > ε`` (Gratton, Sartenaer &
+   Toint 2008, eq. 2.14; Calandra, Gratton, Riccietti & Vasseur 2020, Algorithm 2), and enough Taylor steps
+   lie behind: minimize the coarse model (``coarse.py``) by this same loop, s = P(y* − y₀);
+2. otherwise a Taylor step: minimize the local model under the globalization, moving σ or Δ until a trial
+   point is accepted.
+
+The state always holds the model at the iterate, so nothing is computed twice; a trial point whose value or
+derivative is not finite is rejected like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from math import inf, isfinite
+from typing import Any
+
+from torch import Tensor
+
+from multilevel_opt.coarse import coarse_model
+from multilevel_opt.curvature import Curvature, Exact
+from multilevel_opt.errors import NonFiniteError
+from multilevel_opt.globalization import Globalization, TrustRegion, Trial
+from multilevel_opt.hierarchy import Hierarchy
+from multilevel_opt.objective.base import Objective
+from multilevel_opt.objective.taylor import Taylor
+from multilevel_opt.recorder import Recorder
+from multilevel_opt.result import Event, Status
+from multilevel_opt.stopping import Displacement, GradientNorm, MaxIterations, Progress, Stop, Verdict
+from multilevel_opt.subproblem.base import Prepared, Step, Subproblem
+from multilevel_opt.transfer.operator import TransferOperator
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """When and how long the solver works on the coarse level.
+
+    Attributes:
+        coarse_iterations: iterations of a coarse solve.
+        taylor_steps: Taylor steps between two coarse steps.
+        kappa: κ of the usefulness test; below min(1, ‖R‖).
+        tolerance: ε of the usefulness test and gradient tolerance of coarse solves.
+        coherence: order of the coherence law for levels with an objective of their own.
+        max_trials: trial points in one iteration before it gives up.
+    """
+
+    coarse_iterations: int = 10
+    taylor_steps: int = 1
+    kappa: float = 0.1
+    tolerance: float = 0.0
+    coherence: int = 1
+    max_trials: int = 200
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """Where a level stands: the iterate, the model there, and what the level remembers.
+
+    Attributes:
+        x: iterate, shape (n,).
+        loss: f(x).
+        model: Taylor model at x.
+        gradient_norm: ‖∇f(x)‖.
+        globalization: with its current σ or Δ.
+        curvature: with its current pairs.
+        prepared: the model made ready for steps, or None.
+        below: last globalization of every coarser level, finest first.
+        wait: Taylor steps to take before the next coarse step.
+        visits: coarse steps tried so far.
+        moved: whether the last iteration was accepted.
+        failure: why no trial point was acceptable, or None.
+        best: (f, x) of the lowest finite value seen, accepted or not.
+    """
+
+    x: Tensor
+    loss: float
+    model: Taylor
+    gradient_norm: float
+    globalization: Globalization
+    curvature: Curvature
+    best: tuple[float, Tensor]
+    prepared: Prepared | None = None
+    below: tuple[Globalization, ...] = ()
+    wait: int = 0
+    visits: int = 0
+    moved: bool = False
+    failure: Status | None = None
+
+
+@dataclass(frozen=True)
+class Multilevel:
+    """A solver: a frozen configuration with ``init`` and ``step``.
+
+    Attributes:
+        order: q of the model (2 for Gauss–Newton models).
+        globalization: regularization or trust region, with its acceptance rule.
+        curvature: what stands for the second form.
+        subproblem: solver of the local model.
+        cycle: when and how to use coarse levels.
+    """
+
+    order: int
+    globalization: Any
+    subproblem: Subproblem
+    curvature: Curvature = field(default_factory=Exact)
+    cycle: Cycle = field(default_factory=Cycle)
+
+    def replace(self, **changes: Any) -> Multilevel:
+        """A copy with some parts exchanged."""
+        return replace(self, **changes)
+
+    def init(
+        self, f: Objective, x: Tensor, globalization: Globalization | None = None, below: tuple[Globalization, ...] = ()
+    ) -> State:
+        """The state at x; raises ``NonFiniteError`` when f or ∇f is not finite there."""
+        model = self.curvature.expand(f, x, self.order)
+        loss, norm = float(model.value), float(model.gradient.norm())
+        if not (isfinite(loss) and isfinite(norm)):
+            raise NonFiniteError(
+                f"the objective at the start point is {loss:g} with gradient norm {norm:g}: "
+                "start where both are finite, or look for a division by zero or an overflow in the residual"
+            )
+        start: Globalization = globalization if globalization is not None else self.globalization
+        if not start.started:
+            start = start.start(model, self.order)
+        return State(x, loss, model, norm, start, self.curvature, (loss, x), below=below)
+
+    def step(self, f: Objective, state: State, hierarchy: Hierarchy, recorder: Recorder, level: int = 0) -> State:
+        """One iteration of this level, recorded in ``recorder``."""
+        transfer = self._useful_transfer(f, state, hierarchy)
+        if transfer is None:
+            after, outcome = self._taylor(f, state)
+        else:
+            after, outcome = self._coarse(f, state, hierarchy, transfer, recorder, level)
+        if level == 0:
+            recorder.measure(after.x)
+        recorder.record(
+            Event(
+                level,
+                recorder.next_iteration(level),
+                "taylor" if transfer is None else "coarse",
+                after.moved,
+                after.loss,
+                after.gradient_norm,
+                after.globalization.scalar,
+                outcome.ratio,
+                outcome.trials,
+                metrics=recorder.metrics if level == 0 else {},
+                note=outcome.note,
+            )
+        )
+        return after
+
+    def _useful_transfer(self, f: Objective, state: State, hierarchy: Hierarchy) -> TransferOperator | None:
+        """The transfer operator of the level below if a coarse step is due and useful."""
+        if not hierarchy.levels or state.wait > 0:
+            return None
+        transfer = hierarchy.levels[0].transfer_at(f, state.x, state.visits)
+        restricted = float(transfer.restrict(state.model.gradient).norm())
+        useful = restricted >= self.cycle.kappa * state.gradient_norm and restricted > self.cycle.tolerance
+        return transfer if useful else None
+
+    def _taylor(self, f: Objective, state: State) -> tuple[State, _Outcome]:
+        """Minimize the local model, moving σ or Δ until a trial point is accepted."""
+        prepared = state.prepared or self.subproblem.prepare(state.model)
+        state = replace(state, prepared=prepared, wait=max(0, state.wait - 1))
+        outcome = _Outcome(-inf, 0)
+        finite = 0
+        for trials in range(1, self.cycle.max_trials + 1):
+            step = prepared.solve(state.globalization)
+            if step is None:
+                state = replace(state, globalization=state.globalization.update(Trial(-inf, 1.0, 0.0)))
+                continue
+            state, trial, note = self._try(f, state, step, likely=False)
+            outcome = _Outcome(trial.ratio, trials, note)
+            finite += isfinite(trial.decrease)
+            state = replace(state, globalization=state.globalization.update(trial))
+            if state.moved:
+                return state, outcome
+            if state.globalization.exhausted or trial.step_norm <= 1e-16 * float(state.x.norm()):
+                break
+        failure = Status.STALLED if finite else Status.NON_FINITE
+        return replace(state, moved=False, failure=failure), outcome
+
+    def _coarse(
+        self, f: Objective, state: State, hierarchy: Hierarchy, transfer: TransferOperator, recorder: Recorder, level: int
+    ) -> tuple[State, _Outcome]:
+        """Minimize the coarse model by this loop and prolong the correction."""
+        below = hierarchy.levels[0]
+        mu, start = coarse_model(
+            f, state.model, below, transfer, state.x, self.cycle.coherence, recorder.ledgers[level + 1]
+        )
+        penalty = state.globalization.penalty(start)
+        if penalty is not None:
+            mu = mu + penalty
+        own = state.below[0] if state.below else None
+        norm = transfer.norm() if isinstance(state.globalization, TrustRegion) else 1.0
+        inner = self.init(mu, start, state.globalization.coarsened(own, norm), state.below[1:])
+        stop: Stop = MaxIterations(self.cycle.coarse_iterations) | GradientNorm(self.cycle.tolerance)
+        if isinstance(state.globalization, TrustRegion):
+            stop = stop | Displacement(state.globalization.scalar / max(norm, 1e-300))
+        final, _ = drive(self, mu, inner, hierarchy.coarser, recorder, stop, level + 1)
+        step = Step(transfer.prolong(final.x - start), (inner.loss - final.loss) / transfer.alpha)
+        state = replace(
+            state, below=(final.globalization, *final.below), wait=self.cycle.taylor_steps, visits=state.visits + 1
+        )
+        state, trial, note = self._try(f, state, step, likely=below.objective is None)
+        return replace(state, globalization=state.globalization.after_coarse(trial)), _Outcome(trial.ratio, 1, note)
+
+    def _try(self, f: Objective, state: State, step: Step, likely: bool) -> tuple[State, Trial, str]:
+        """Evaluate x + s; the state moves there when the globalization accepts and all is finite.
+
+        A likely step is expanded at once; otherwise the value decides first.
+        """
+        x = state.x + step.s
+        model = self.curvature.expand(f, x, self.order) if likely else None
+        loss = float(model.value) if model is not None else float(f(x))
+        finite = isfinite(loss)
+        length = float(step.s.norm())
+        trial = Trial(state.loss - loss if finite else -inf, step.predicted, length, step.on_boundary)
+        best = (loss, x) if finite and loss < state.best[0] else state.best
+        state = replace(state, best=best, moved=False)
+        if not finite:
+            return state, trial, "the objective is not finite at the trial point"
+        if not state.globalization.accepts(trial):
+            return state, trial, ""
+        curvature = state.curvature
+        if model is None:
+            model = curvature.expand(f, x, self.order)
+        norm = float(model.gradient.norm())
+        if not isfinite(norm):
+            state = replace(state, best=best if best[1] is not x else (state.loss, state.x))
+            return state, replace(trial, decrease=-inf), "the gradient is not finite at the trial point"
+        curvature = curvature.updated(step.s, model.gradient - state.model.gradient)
+        moved = replace(
+            state,
+            x=x,
+            loss=loss,
+            model=model,
+            gradient_norm=norm,
+            curvature=curvature,
+            prepared=None,
+            moved=True,
+            failure=None,
+        )
+        return moved, trial, ""
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What the history wants to know about an iteration."""
+
+    ratio: float
+    trials: int
+    note: str = ""
+
+
+def drive(
+    solver: Multilevel,
+    f: Objective,
+    state: State,
+    hierarchy: Hierarchy,
+    recorder: Recorder,
+    stop: Stop,
+    level: int = 0,
+    after: Callable[[State], bool] | None = None,
+    done: int = 0,
+) -> tuple[State, Verdict]:
+    """Step until a rule, the callback or a failure stops the run; every level runs through this loop.
+
+    Args:
+        solver, f, state, hierarchy, recorder, level: as for ``Multilevel.step``.
+        stop: rules looked at before the first and after every iteration.
+        after: called with every new state; True stops the run.
+        done: iterations already done (of a resumed run).
+
+    Returns:
+        The last state and the verdict.
+    """
+    start = state.x
+    iteration = done
+    while True:
+        progress = Progress(
+            iteration,
+            state.loss,
+            state.gradient_norm,
+            recorder.clock.seconds(),
+            recorder.metrics if level == 0 else {},
+            float((state.x - start).norm()) if level else 0.0,
+        )
+        verdict = stop(progress)
+        if verdict is None and state.failure is not None:
+            verdict = state.failure, state.failure.value
+        if verdict is not None:
+            return state, verdict
+        state = solver.step(f, state, hierarchy, recorder, level)
+        iteration += 1
+        if after is not None and after(state):
+            return state, (Status.USER, Status.USER.value)

@@ -1,0 +1,73 @@
+"""The family as a table: a variant is one line.
+
+===== ===== ================================ ==================== ======================================
+name  q     globalization                    curvature            subproblem
+===== ===== ================================ ==================== ======================================
+AR1   1     (σ/2)‖s‖², gain ratio            -                    closed form
+AR2   2     (σ/3)‖s‖³, gain ratio            exact                Lanczos, secular equation
+TR1   1     ball                             -                    closed form
+TR2   2     ball                             exact                truncated conjugate gradients
+LM    2     (σ/2)‖s‖², delayed gratification Gauss–Newton         damped least squares
+RLM   2     (σ/2)‖s‖², gain ratio, published Gauss–Newton         damped least squares, coherence order 1
+===== ===== ================================ ==================== ======================================
+
+(Levenberg–Marquardt is called "q = 1 with B = JᵀJ" in the papers; its model is quadratic, so it is 2 here.)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from multilevel_opt.curvature import Curvature, Exact, GaussNewton
+from multilevel_opt.errors import UnsupportedCombination
+from multilevel_opt.globalization import DelayedGratification, GainRatio, Regularization, TrustRegion
+from multilevel_opt.multilevel import Cycle, Multilevel
+from multilevel_opt.subproblem import (
+    BoundaryStep,
+    CubicLanczos,
+    DampedLeastSquares,
+    GradientStep,
+    Steihaug,
+    Subproblem,
+)
+
+SUBPROBLEM: dict[tuple[int, type], Subproblem] = {
+    (1, Regularization): GradientStep(),
+    (1, TrustRegion): BoundaryStep(),
+    (2, Regularization): CubicLanczos(),
+    (2, TrustRegion): Steihaug(),
+}
+
+
+def method(
+    order: int, globalization: Any, curvature: Curvature | None = None, cycle: Cycle | None = None
+) -> Multilevel:
+    """The solver of order q with the given globalization.
+
+    Raises:
+        UnsupportedCombination: the pair (order, globalization) has no subproblem solver; the message lists those.
+    """
+    key = (order, type(globalization))
+    if key not in SUBPROBLEM:
+        known = ", ".join(f"({q}, {kind.__name__})" for q, kind in SUBPROBLEM)
+        raise UnsupportedCombination(f"no solver for order {order} with {key[1].__name__}: choose one of {known}")
+    return Multilevel(order, globalization, SUBPROBLEM[key], curvature or Exact(), cycle or Cycle())
+
+
+AR1 = method(1, Regularization())
+AR2 = method(2, Regularization())
+TR1 = method(1, TrustRegion())
+TR2 = method(2, TrustRegion())
+LM = Multilevel(
+    2,
+    Regularization(power=2, policy=DelayedGratification()),
+    DampedLeastSquares(),
+    GaussNewton(),
+    Cycle(coarse_iterations=40),
+)
+RLM = LM.replace(
+    globalization=Regularization(power=2, policy=GainRatio(), weight=0.05, minimum=1e-6, inherited=True),
+    cycle=Cycle(coarse_iterations=10, tolerance=1e-4),
+)
+
+SOLVERS: dict[str, Multilevel] = {"lm": LM, "rlm": RLM, "ar1": AR1, "ar2": AR2, "tr1": TR1, "tr2": TR2}
