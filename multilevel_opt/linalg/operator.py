@@ -48,7 +48,8 @@ class LinearOperator(ABC):
 
     def to_scipy(self, like: Tensor | None = None) -> scipy.sparse.linalg.LinearOperator:
         """The same operator for scipy; products run on the dtype and device of ``like``."""
-        options: dict[str, Any] = {"dtype": torch.float64} if like is None else {"dtype": like.dtype, "device": like.device}
+        target = torch.empty(0, dtype=torch.float64, device="cpu") if like is None else like
+        options: dict[str, Any] = {"dtype": target.dtype, "device": target.device}
 
         def wrapped(product: Callable[[Tensor], Tensor]) -> Callable[[Any], Any]:
             return lambda v: product(torch.as_tensor(np.ravel(v).copy(), **options)).cpu().numpy()
@@ -85,7 +86,9 @@ class Sparse(LinearOperator):
         coo = scipy.sparse.coo_array(matrix)
         index = torch.as_tensor(np.stack([coo.row, coo.col]).astype(np.int64), device=like.device)
         values = torch.as_tensor(coo.data, dtype=like.dtype, device=like.device)
-        self._forward = torch.sparse_coo_tensor(index, values, coo.shape, check_invariants=True).coalesce()
+        self._forward = torch.sparse_coo_tensor(
+            index, values, coo.shape, device=like.device, check_invariants=True
+        ).coalesce()
         self._adjoint = self._forward.t().coalesce()
         self.shape = (int(coo.shape[0]), int(coo.shape[1]))
         self.nnz = int(coo.nnz)
@@ -97,7 +100,19 @@ class Sparse(LinearOperator):
         return torch.mv(self._adjoint, w)
 
     def after(self, dense: Tensor) -> Tensor:
-        return torch.sparse.mm(self._adjoint, dense.T).T
+        product: Tensor = torch.sparse.mm(self._adjoint, dense.T)
+        return product.T
+
+    @property
+    def values(self) -> Tensor:
+        """The stored entries, shape (nnz,)."""
+        values: Tensor = self._forward.values()
+        return values
+
+    @property
+    def columns(self) -> Tensor:
+        """The column of every stored entry, int64 of shape (nnz,)."""
+        return self._forward.indices()[1]
 
     def scipy_matrix(self) -> Any:
         """The matrix as ``scipy.sparse.csr_array``."""
