@@ -70,7 +70,8 @@ def minimize(
     levels = hierarchy if hierarchy is not None else Hierarchy(x.numel())
     if levels.unknowns != x.numel():
         raise ShapeError(
-            f"the hierarchy has {levels.unknowns} unknowns on its finest level, x0 has {x.numel()}: build it for this problem"
+            f"the hierarchy has {levels.unknowns} unknowns on its finest level, x0 has {x.numel()}: "
+            "build it for this problem"
         )
     recorder = Recorder([Ledger() for _ in range(len(levels))], monitors or {}, listener=listener)
     recorder.ledgers[0].work(levels.flops)
@@ -156,32 +157,31 @@ class _Run:
         every: float,
     ) -> None:
         self.solver, self.f, self.hierarchy, self.recorder = solver, f, hierarchy, recorder
-        self.state, self.iteration, self.callback = state, done, callback
-        self.target, self.every, self._saved = target, every, time.monotonic()
-        self._snapshot = recorder.snapshot()
-        self._description = ""
+        self.callback, self.target, self.every = callback, target, every
+        self._saved = time.monotonic()
+        self._last = (state, done, recorder.snapshot())
 
     def go(self, stop: Stop) -> Verdict:
         try:
-            self.state, verdict = drive(
+            state, done, _ = self._last
+            _, verdict = drive(
                 self.solver,
                 self.f,
-                self.state,
+                state,
                 self.hierarchy,
                 self.recorder,
                 stop,
                 after=self._after,
-                done=self.iteration,
+                done=done,
             )
         except KeyboardInterrupt:
-            self.recorder.restore(self._snapshot)
-            verdict = Status.INTERRUPTED, f"{Status.INTERRUPTED.value} after {self.iteration} iterations"
+            _, done, snapshot = self._last
+            self.recorder.restore(snapshot)
+            verdict = Status.INTERRUPTED, f"{Status.INTERRUPTED.value} after {done} iterations"
         return verdict
 
     def _after(self, state: State) -> bool:
-        self.state = state
-        self.iteration += 1
-        self._snapshot = self.recorder.snapshot()
+        self._last = (state, self._last[1] + 1, self.recorder.snapshot())
         with self.recorder.clock.paused():
             if self.target is not None and time.monotonic() - self._saved >= self.every:
                 self._save()
@@ -190,13 +190,14 @@ class _Run:
 
     def _save(self) -> None:
         assert self.target is not None
-        checkpoints.save(self.target, self.state, self.recorder, self.iteration)
+        state, done, _ = self._last
+        checkpoints.save(self.target, state, self.recorder, done)
         self._saved = time.monotonic()
 
     def finish(self, verdict: Verdict) -> Result:
         if self.target is not None:
             self._save()
-        state, recorder = self.state, self.recorder
+        (state, done, _), recorder = self._last, self.recorder
         status, message = verdict
         last = recorder.history[-1] if recorder.history else None
         if last is not None and last.note and status in (Status.NON_FINITE, Status.STALLED):
@@ -208,18 +209,11 @@ class _Run:
             state.model.gradient,
             status,
             message,
-            self.iteration,
+            done,
             tuple(recorder.history),
             tuple(replace(ledger) for ledger in recorder.ledgers),
             self.hierarchy.sizes,
             recorder.clock.seconds(),
-            self._linear_algebra(),
+            self.solver.subproblem.describe(state.model),
             dict(recorder.metrics),
         )
-
-    def _linear_algebra(self) -> str:
-        try:
-            prepared = self.state.prepared
-            return self.solver.subproblem.describe(self.state.model) if prepared is None else prepared.description
-        except InputError:
-            return "none"

@@ -84,7 +84,9 @@ def load(path: Path, like: Tensor) -> dict[str, Any]:
     try:
         data: dict[str, Any] = torch.load(path, weights_only=True, map_location=like.device)
     except Exception as error:
-        raise InputError(f"cannot read the checkpoint {path}: {type(error).__name__}; give a folder made by --out") from error
+        raise InputError(
+            f"cannot read the checkpoint {path}: {type(error).__name__}; give a folder made by --out"
+        ) from error
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
         raise InputError(f"{path} is not a checkpoint of schema {SCHEMA}: run the problem again")
     if data["x"].shape != like.shape or data["x"].dtype != like.dtype:

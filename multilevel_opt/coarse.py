@@ -25,7 +25,13 @@ from multilevel_opt.transfer.operator import TransferOperator
 
 
 def coarse_model(
-    f: Objective, model: Taylor, level: Level, transfer: TransferOperator, x: Tensor, order: int, ledger: Ledger
+    f: Objective,
+    model: Taylor,
+    level: Level,
+    transfer: TransferOperator,
+    x: Tensor,
+    order: int,
+    ledger: Ledger,
 ) -> tuple[Objective, Tensor]:
     """The function μ of the coarse level and its start point y₀, of shape (n_c,).
 
@@ -43,7 +49,7 @@ def coarse_model(
         return pulled.counted(ledger), start
     coarse = level.objective.counted(ledger)
     start = transfer.restrict_point(x)
-    projected = (model.truncated(order) @ transfer).scaled(transfer.alpha)
+    projected = (model.truncated(order) @ transfer).scaled(transfer.scale)
     correction = projected - coarse.expand(start, order)
     centered = replace(correction, value=torch.zeros_like(correction.value))
     return coarse + Polynomial(start, centered, ledger), start

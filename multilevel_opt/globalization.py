@@ -220,7 +220,7 @@ class TrustRegion:
     """The ball ‖s‖ ≤ Δ (Conn, Gould & Toint 2000, Algorithm 6.1.1; constants of their section 17.1).
 
     Attributes:
-        radius: Δ; None means: from the first model (1, or the Cauchy step's length if that is shorter).
+        radius: Δ; None means 1.
         eta1, eta2: accept from η₁ on, enlarge from η₂ on.
         shrink, grow: factors of Δ.
         minimum, maximum: bounds of Δ; below ``minimum`` the solver stops.
@@ -281,7 +281,7 @@ class TrustRegion:
 
 
 def curvature_scale(model: Taylor) -> float:
-    """Mean eigenvalue of JJᵀ for a dense least-squares model, a Rayleigh quotient for a matrix-free one, else 1."""
+    """Mean eigenvalue of JJᵀ for a dense least-squares model, a Rayleigh quotient if matrix-free, 1e3 without J."""
     normal = model.normal
     if normal is None or normal.residual.numel() == 0:
         return 1e3

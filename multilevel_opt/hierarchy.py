@@ -41,7 +41,9 @@ class Level:
 
     def __post_init__(self) -> None:
         if (self.transfer is None) == (self.rule is None):
-            raise InputError("a level needs a transfer operator or a rule that chooses one, and not both: give one of them")
+            raise InputError(
+                "a level needs a transfer operator or a rule that chooses one, and not both: give one of them"
+            )
 
     def transfer_at(self, f: Objective, x: Tensor, visit: int) -> TransferOperator:
         """The transfer operator to use at x."""

@@ -24,7 +24,7 @@ from torch import Tensor
 from multilevel_opt.coarse import coarse_model
 from multilevel_opt.curvature import Curvature, Exact
 from multilevel_opt.errors import NonFiniteError
-from multilevel_opt.globalization import Globalization, TrustRegion, Trial
+from multilevel_opt.globalization import Globalization, Trial, TrustRegion
 from multilevel_opt.hierarchy import Hierarchy
 from multilevel_opt.objective.base import Objective
 from multilevel_opt.objective.taylor import Taylor
@@ -114,7 +114,11 @@ class Multilevel:
         return replace(self, **changes)
 
     def init(
-        self, f: Objective, x: Tensor, globalization: Globalization | None = None, below: tuple[Globalization, ...] = ()
+        self,
+        f: Objective,
+        x: Tensor,
+        globalization: Globalization | None = None,
+        below: tuple[Globalization, ...] = (),
     ) -> State:
         """The state at x; raises ``NonFiniteError`` when f or ∇f is not finite there."""
         model = self.curvature.expand(f, x, self.order)
@@ -187,7 +191,13 @@ class Multilevel:
         return replace(state, moved=False, failure=failure), outcome
 
     def _coarse(
-        self, f: Objective, state: State, hierarchy: Hierarchy, transfer: TransferOperator, recorder: Recorder, level: int
+        self,
+        f: Objective,
+        state: State,
+        hierarchy: Hierarchy,
+        transfer: TransferOperator,
+        recorder: Recorder,
+        level: int,
     ) -> tuple[State, _Outcome]:
         """Minimize the coarse model by this loop and prolong the correction."""
         below = hierarchy.levels[0]
@@ -204,9 +214,12 @@ class Multilevel:
         if isinstance(state.globalization, TrustRegion):
             stop = stop | Displacement(state.globalization.scalar / max(norm, 1e-300))
         final, _ = drive(self, mu, inner, hierarchy.coarser, recorder, stop, level + 1)
-        step = Step(transfer.prolong(final.x - start), (inner.loss - final.loss) / transfer.alpha)
+        step = Step(transfer.prolong(final.x - start), (inner.loss - final.loss) / transfer.scale)
         state = replace(
-            state, below=(final.globalization, *final.below), wait=self.cycle.taylor_steps, visits=state.visits + 1
+            state,
+            below=(final.globalization, *final.below),
+            wait=self.cycle.taylor_steps,
+            visits=state.visits + 1,
         )
         state, trial, note = self._try(f, state, step, likely=below.objective is None)
         return replace(state, globalization=state.globalization.after_coarse(trial)), _Outcome(trial.ratio, 1, note)
@@ -273,7 +286,12 @@ def drive(
     """Step until a rule, the callback or a failure stops the run; every level runs through this loop.
 
     Args:
-        solver, f, state, hierarchy, recorder, level: as for ``Multilevel.step``.
+        solver: the configuration.
+        f: the objective of this level.
+        state: where to start.
+        hierarchy: this level and those below.
+        recorder: account of the whole run.
+        level: 0 is the finest.
         stop: rules looked at before the first and after every iteration.
         after: called with every new state; True stops the run.
         done: iterations already done (of a resumed run).

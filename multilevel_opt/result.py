@@ -66,8 +66,8 @@ class Event:
     scalar: float
     ratio: float
     trials: int
-    flops: float
-    seconds: float
+    flops: float = 0.0
+    seconds: float = 0.0
     metrics: Mapping[str, float] = field(default_factory=dict)
     note: str = ""
 

@@ -45,13 +45,13 @@ class Problem(Protocol):
     """
 
     @property
-    def objective(self) -> Objective: ...  # noqa: D102
+    def objective(self) -> Objective: ...
     @property
-    def x0(self) -> Tensor: ...  # noqa: D102
+    def x0(self) -> Tensor: ...
     @property
-    def metrics(self) -> Mapping[str, Callable[[Tensor], float]]: ...  # noqa: D102
+    def metrics(self) -> Mapping[str, Callable[[Tensor], float]]: ...
     @property
-    def parameters(self) -> Mapping[str, Any]: ...  # noqa: D102
+    def parameters(self) -> Mapping[str, Any]: ...
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,10 @@ def solve(
         max_iterations: limit of iterations of the finest level.
         max_seconds: limit of seconds of solving.
         memory: budget in bytes for dense linear algebra.
-        callback, listener, checkpoint, resume: as for ``minimize``.
+        callback: as for ``minimize``.
+        listener: as for ``minimize``.
+        checkpoint: as for ``minimize``.
+        resume: as for ``minimize``.
         announce: called with the hierarchy before the first iteration.
 
     Returns:

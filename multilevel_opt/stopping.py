@@ -137,7 +137,10 @@ class Displacement(Stop):
     def __call__(self, progress: Progress) -> Verdict | None:
         if progress.displacement < self.limit:
             return None
-        return Status.USER, f"the coarse iterate is {progress.displacement:.3g} away, the ball has radius {self.limit:.3g}"
+        return (
+            Status.USER,
+            f"the coarse iterate is {progress.displacement:.3g} away, the ball has radius {self.limit:.3g}",
+        )
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ Flops: Gram of k vectors of length l counts k²l, a Cholesky factorization k³/3
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
@@ -30,7 +32,7 @@ def gram(a: Tensor) -> Tensor:
         return a @ a.T
     g = a.new_empty(k, k)
     edges = [k * i // PANELS for i in range(PANELS + 1)]
-    for lo, hi in zip(edges[:-1], edges[1:], strict=True):
+    for lo, hi in pairwise(edges):
         torch.mm(a[lo:], a[lo:hi].T, out=g[lo:, lo:hi])
     return g
 

@@ -41,7 +41,12 @@ def to_boundary(s: Tensor, d: Tensor, radius: float) -> float:
 
 
 def steihaug(
-    hvp: Product, gradient: Tensor, shift: float = 0.0, radius: float = inf, tol: float = 0.1, max_products: int = 0
+    hvp: Product,
+    gradient: Tensor,
+    shift: float = 0.0,
+    radius: float = inf,
+    tol: float = 0.1,
+    max_products: int = 0,
 ) -> CGResult:
     """Minimize ``gᵀs + ½sᵀ(H + shift·I)s`` over ``‖s‖ ≤ radius`` approximately.
 

@@ -1,29 +1,28 @@
-"""The small regularized quadratic problem min gᵀu + ½uᵀTu + (σ/p)‖u‖^p, solved by its secular equation.
+"""The small regularized quadratic problem min gᵀu + ½uᵀHu + (σ/p)‖u‖^p, solved by its secular equation.
 
-At the minimizer (T + νI)u = −g with ν = σ‖u‖^{p−2} and T + νI ⪰ 0 (Cartis, Gould & Toint 2011, Theorem 3.1).
-With the eigen-decomposition of T the scalar equation φ(ν) = ‖u(ν)‖ − (ν/σ)^{1/(p−2)} = 0 is monotone on
+At the minimizer (H + νI)u = −g with ν = σ‖u‖^{p−2} and H + νI ⪰ 0 (Cartis, Gould & Toint 2011, Theorem 3.1).
+With the eigen-decomposition of H the scalar equation φ(ν) = ‖u(ν)‖ − (ν/σ)^{1/(p−2)} = 0 is monotone on
 ν ≥ max(0, −λ₁); where it has no root there (the hard case) a multiple of the first eigenvector completes u.
 """
 
 from __future__ import annotations
 
-from scipy.optimize import brentq
-
 import torch
+from scipy.optimize import brentq
 from torch import Tensor
 
 
-def regularized_minimizer(T: Tensor, g: Tensor, sigma: float, power: int) -> Tensor:
-    """The global minimizer u of shape (k,) for symmetric T of shape (k, k), σ > 0 and p ≥ 2.
+def regularized_minimizer(H: Tensor, g: Tensor, sigma: float, power: int) -> Tensor:
+    """The global minimizer u of shape (k,) for symmetric H of shape (k, k), σ > 0 and p ≥ 2.
 
     For p = 2 the weight must exceed −λ₁; it is raised to 1.1 times that where it does not.
     """
-    values, vectors = torch.linalg.eigh(T)
+    values, vectors = torch.linalg.eigh(H)
     coefficients = vectors.T @ g
     lowest = float(values[0])
     if power == 2:
         nu = max(sigma, -1.1 * lowest, 0.0)
-        return -(vectors @ (coefficients / (values + nu)))
+        return vectors @ torch.div(-coefficients, values + nu)
     floor = max(0.0, -lowest)
     floor = floor * (1 + 1e-12) + 1e-15 * float(values.abs().max()) + 1e-300
 
@@ -31,7 +30,7 @@ def regularized_minimizer(T: Tensor, g: Tensor, sigma: float, power: int) -> Ten
         return float((coefficients / (values + nu)).norm())
 
     def phi(nu: float) -> float:
-        return length(nu) - (nu / sigma) ** (1 / (power - 2))
+        return length(nu) - float((nu / sigma) ** (1 / (power - 2)))
 
     if phi(floor) < 0:
         return _hard_case(values, vectors, coefficients, (floor / sigma) ** (1 / (power - 2)))
@@ -39,7 +38,7 @@ def regularized_minimizer(T: Tensor, g: Tensor, sigma: float, power: int) -> Ten
     while phi(ceiling) > 0:
         ceiling *= 4
     nu = brentq(phi, floor, ceiling, xtol=1e-300, rtol=1e-13, maxiter=300)
-    return -(vectors @ (coefficients / (values + nu)))
+    return vectors @ torch.div(-coefficients, values + nu)
 
 
 def _hard_case(values: Tensor, vectors: Tensor, coefficients: Tensor, length: float) -> Tensor:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Sum(Objective):
-    """f₁ + f₂ + …"""
+    """The sum f₁ + f₂ + … of objectives."""
 
     def __init__(self, terms: Sequence[Objective]) -> None:
         super().__init__(terms[0].ledger)
@@ -138,7 +138,7 @@ class PowerNorm(Objective):
         self.weight, self.power, self.center = weight, power, center
 
     def __call__(self, y: Tensor) -> Tensor:
-        return self.weight / self.power * (y - self.center).norm() ** self.power
+        return torch.linalg.vector_norm(y - self.center).pow(self.power) * (self.weight / self.power)
 
     def expand(self, y: Tensor, order: int) -> Taylor:
         if order > 3:
@@ -164,7 +164,7 @@ class PowerNorm(Objective):
 
 
 def _over(factor: float, rho: Tensor, power: int) -> Tensor:
-    """factor · ρ^power with the limit 0 at ρ = 0, where the term is multiplied by s twice or more."""
+    """Factor · ρ^power with the limit 0 at ρ = 0, where the term is multiplied by s twice or more."""
     if factor == 0.0 or (power < 0 and float(rho) == 0.0):
         return torch.zeros_like(rho)
     return factor * rho**power

@@ -88,9 +88,7 @@ class Function(Objective):
         ledger: where evaluations are recorded.
     """
 
-    def __init__(
-        self, function: Callable[[Tensor], Tensor], flops: float = 0.0, ledger: Ledger | None = None
-    ) -> None:
+    def __init__(self, function: Callable[[Tensor], Tensor], flops: float = 0.0, ledger: Ledger | None = None) -> None:
         super().__init__(ledger)
         self.function = function
         self._flops = flops
@@ -106,9 +104,7 @@ class Function(Objective):
         with torch.enable_grad():
             value = _scalar(self.function(point))
             if value.requires_grad:
-                (gradient,) = torch.autograd.grad(
-                    value, point, create_graph=order > 1, materialize_grads=True
-                )
+                (gradient,) = torch.autograd.grad(value, point, create_graph=order > 1, materialize_grads=True)
             else:
                 gradient = torch.zeros_like(point)
         self.ledger.count("gradient", 3 * self._flops)
@@ -126,7 +122,12 @@ class Function(Objective):
                     if not t.requires_grad:
                         return torch.zeros_like(v)
                     (t,) = torch.autograd.grad(
-                        t, point, v, create_graph=k + 1 < directions, retain_graph=True, materialize_grads=True
+                        t,
+                        point,
+                        v,
+                        create_graph=k + 1 < directions,
+                        retain_graph=True,
+                        materialize_grads=True,
                     )
             self.ledger.count("hvp", 6 * self._flops * directions, times=directions)
             return t.detach()

@@ -7,6 +7,7 @@ layer is extended to every parameter block that touches that layer.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 
 
@@ -55,7 +56,7 @@ def mlp_layout(inputs: int, widths: tuple[int, ...], outputs: int = 1) -> Layout
     sizes = (inputs, *widths, outputs)
     blocks: list[Block] = []
     start = 0
-    for layer, (n_in, n_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for layer, (n_in, n_out) in enumerate(pairwise(sizes)):
         before = layer - 1 if layer > 0 else None
         after = layer if layer < len(widths) else None
         for kind, shape, neurons in (

@@ -6,6 +6,8 @@ them. The Jacobian is dense, or a pair of products where it would not fit the me
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
@@ -16,7 +18,9 @@ from multilevel_opt.objective.base import Function, Objective
 from multilevel_opt.objective.layout import Layout
 from multilevel_opt.objective.residual import Residual, ResidualFunction, as_residual
 from multilevel_opt.objective.taylor import NormalForm, Taylor
-from multilevel_opt.transfer.operator import TransferOperator
+
+if TYPE_CHECKING:
+    from multilevel_opt.transfer.operator import TransferOperator
 
 
 class LeastSquares(Objective):
@@ -40,6 +44,7 @@ class LeastSquares(Objective):
         super().__init__(ledger)
         self.residual = as_residual(residual)
         self.matrix_free = matrix_free
+        self._rows = 0
 
     @property
     def layout(self) -> Layout | None:
@@ -126,8 +131,9 @@ class LeastSquares(Objective):
         if transfer.neurons is None:
             return super().pullback(x, transfer)
         residual, indices = self.residual.subnetwork(x, transfer.neurons)
-        self.ledger.count("residual", 0.0)
+        self.ledger.count("residual", 2.0 * residual.channels * self._rows * x.numel())
         return LeastSquares(residual, self.matrix_free, self.ledger), x[indices]
 
     def _unit(self, r: Tensor, x: Tensor) -> float:
+        self._rows = r.numel()
         return 2.0 * self.residual.channels * r.numel() * x.numel()

@@ -8,7 +8,6 @@ multilevel methods ask: which smaller residual lives on some of the neurons, and
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -94,15 +93,14 @@ def dense_jacobian(residual: ResidualFunction, x: Tensor, rows: int, chunk: int 
     Falls back to one reverse pass per row where the residual uses operations that ``torch.func.vmap``
     does not take.
     """
-    transform: Any = torch.func.jacrev if rows <= x.numel() else torch.func.jacfwd
-    option = "chunk_size"
+    wide = rows <= x.numel()
     try:
-        return transform(residual, **{option: chunk})(x).detach()  # type: ignore[no-any-return]
+        jacobian: Tensor = torch.func.jacrev(residual, chunk_size=chunk)(x) if wide else torch.func.jacfwd(residual)(x)
+        return jacobian.detach()
     except (RuntimeError, NotImplementedError):
-        point = x.detach().requires_grad_()
-        r = residual(point)
+        point = x.detach().clone().requires_grad_()
+        with torch.enable_grad():
+            r = residual(point)
         unit = torch.eye(rows, dtype=r.dtype, device=r.device)
-        lines = [
-            torch.autograd.grad(r, point, e, retain_graph=True, materialize_grads=True)[0] for e in unit
-        ]
+        lines = [torch.autograd.grad(r, point, e, retain_graph=True, materialize_grads=True)[0] for e in unit]
         return torch.stack(lines).detach() if lines else x.new_zeros(0, x.numel())

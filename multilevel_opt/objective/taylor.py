@@ -129,13 +129,14 @@ class Taylor:
     def truncated(self, order: int) -> Taylor:
         """The terms up to ``order``."""
         if order > self.order:
-            raise UnsupportedCombination(f"a model of order {self.order} has no terms of order {order}: expand it further")
+            raise UnsupportedCombination(
+                f"a model of order {self.order} has no terms of order {order}: expand it further"
+            )
         return replace(self, forms=self.forms[:order], normal=self.normal if order >= 2 else None)
 
     def __add__(self, other: Taylor) -> Taylor:
         forms = tuple(
-            a if b is None else b if a is None else _sum(a, b)
-            for a, b in zip_longest(self.forms, other.forms)
+            a if b is None else b if a is None else _sum(a, b) for a, b in zip_longest(self.forms, other.forms)
         )
         mine, yours = self._as_normal(), other._as_normal()
         normal = None if mine is None or yours is None else mine + yours
@@ -177,7 +178,9 @@ def _pulled(form: Form, P: LinearOperator) -> Form:
     return lambda *v: P.rmatvec(form(*(P.matvec(u) for u in v)))
 
 
-def constant_forms(value: Tensor, gradient: Tensor, hvp: Form | None = None, normal: NormalForm | None = None) -> Taylor:
+def constant_forms(
+    value: Tensor, gradient: Tensor, hvp: Form | None = None, normal: NormalForm | None = None
+) -> Taylor:
     """A model of order 1 (or 2 with ``hvp``) from tensors."""
     forms: tuple[Form, ...] = (lambda: gradient,) if hvp is None else (lambda: gradient, hvp)
     return Taylor(value, forms, normal)

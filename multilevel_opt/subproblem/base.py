@@ -36,15 +36,14 @@ class Prepared(Protocol):
         """The step, or None when the system is numerically singular at this σ (raise it and ask again)."""
         ...
 
-    @property
-    def description(self) -> str:
-        """Which linear algebra is used, in words."""
-        ...
-
 
 class Subproblem(Protocol):
     """A recipe for preparing models."""
 
     def prepare(self, model: Taylor) -> Prepared:
         """Do the work that depends on the model alone."""
+        ...
+
+    def describe(self, model: Taylor) -> str:
+        """Which linear algebra such a model gets, in words."""
         ...

@@ -40,12 +40,14 @@ class CubicLanczos:
         """Start with an empty basis."""
         return _Krylov(model, self)
 
+    def describe(self, model: Taylor) -> str:
+        return "Lanczos and secular equation"
+
 
 @dataclass(eq=False)
 class _Krylov:
     model: Taylor
     options: CubicLanczos
-    description: str = "Lanczos and secular equation"
     _basis: Tridiagonal | None = field(default=None)
 
     def solve(self, globalization: Regularization) -> Step | None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from math import sqrt
+from math import inf, sqrt
 from typing import Literal
 
 import torch
@@ -59,12 +59,17 @@ class Plan:
 
 def plan(rows: int, columns: int, itemsize: int, budget: float) -> Plan:
     """The cheapest form for J of shape (rows, columns) within ``budget`` bytes."""
+    cheapest = costed("dual" if rows < columns else "primal", rows, columns, itemsize)
+    return cheapest if cheapest.bytes <= budget else costed("matrix-free", rows, columns, itemsize)
+
+
+def costed(form: Form, rows: int, columns: int, itemsize: int) -> Plan:
+    """A form with its flops and bytes."""
     m, n = rows, columns
-    size = min(m, n)
-    dense = (m * n + 2 * size * size) * itemsize
-    if dense > budget:
-        return Plan("matrix-free", m, n, 4.0 * m * n, 10 * (m + n) * itemsize)
-    return Plan("dual" if m < n else "primal", m, n, float(m) * n * size + size**3 / 3, dense)
+    if form == "matrix-free":
+        return Plan(form, m, n, 4.0 * m * n, 10 * (m + n) * itemsize)
+    size = n if form == "primal" else m
+    return Plan(form, m, n, float(m) * n * size + size**3 / 3, (m * n + 2 * size * size) * itemsize)
 
 
 def memory_budget(device: torch.device) -> float:
@@ -99,15 +104,23 @@ class DampedLeastSquares:
         """Form the Gram matrix in the chosen space; nothing for the matrix-free form."""
         normal = model.normal
         if normal is None:
-            raise UnsupportedCombination("damped least squares needs a residual: use GaussNewton curvature, or AR2, TR2")
-        rows, columns = normal.jacobian.shape
+            raise UnsupportedCombination(
+                "damped least squares needs a residual: use GaussNewton curvature, or AR2, TR2"
+            )
+        chosen = self._plan(normal)
+        if chosen.form == "matrix-free" or not isinstance(normal.jacobian, Dense):
+            return _MatrixFree(model, normal, self)
+        return _Factorized(model, normal, normal.jacobian.matrix, self, chosen.form == "dual")
+
+    def describe(self, model: Taylor) -> str:
+        return "none" if model.normal is None else str(self._plan(model.normal))
+
+    def _plan(self, normal: NormalForm) -> Plan:
+        m, n = normal.jacobian.shape
+        itemsize = normal.residual.element_size()
         if not isinstance(normal.jacobian, Dense):
-            return _MatrixFree(model, normal, self, plan(rows, columns, 8, 0.0))
-        chosen = plan(rows, columns, normal.residual.element_size(), float("inf"))
-        form = self.form or chosen.form
-        if form == "matrix-free":
-            return _MatrixFree(model, normal, self, plan(rows, columns, 8, 0.0))
-        return _Factorized(model, normal, normal.jacobian.matrix, self, form == "dual")
+            return plan(m, n, itemsize, 0.0)
+        return plan(m, n, itemsize, inf) if self.form is None else costed(self.form, m, n, itemsize)
 
 
 class _Factorized:
@@ -118,19 +131,6 @@ class _Factorized:
     ) -> None:
         self._g, self._normal, self._options = model.gradient, normal, options
         self._system = DampedSystem(normal.residual, jacobian, normal.linear, self._g, dual, normal.ledger)
-        m, n = jacobian.shape
-        size = m if dual else n
-        self._plan = Plan(
-            "dual" if dual else "primal",
-            m,
-            n,
-            float(m) * n * size + size**3 / 3,
-            (m * n + 2 * size * size) * jacobian.element_size(),
-        )
-
-    @property
-    def description(self) -> str:
-        return str(self._plan)
 
     def solve(self, globalization: Regularization) -> Step | None:
         sigma, mu = globalization.scalar, self._normal.shift
@@ -152,12 +152,8 @@ class _Factorized:
 class _MatrixFree:
     """Conjugate gradients with products Jv and Jᵀw; nothing is stored."""
 
-    def __init__(self, model: Taylor, normal: NormalForm, options: DampedLeastSquares, chosen: Plan) -> None:
-        self._g, self._normal, self._options, self._plan = model.gradient, normal, options, chosen
-
-    @property
-    def description(self) -> str:
-        return str(self._plan)
+    def __init__(self, model: Taylor, normal: NormalForm, options: DampedLeastSquares) -> None:
+        self._g, self._normal, self._options = model.gradient, normal, options
 
     def solve(self, globalization: Regularization) -> Step | None:
         j, mu = self._normal.jacobian, self._normal.shift

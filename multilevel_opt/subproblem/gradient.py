@@ -1,7 +1,7 @@
 """First-order models in closed form.
 
-    min gᵀs + (σ/p)‖s‖^p        s = −(‖g‖/σ)^{1/(p−1)} g/‖g‖
-    min gᵀs,  ‖s‖ ≤ Δ           s = −Δ g/‖g‖
+min gᵀs + (σ/p)‖s‖^p        s = −(‖g‖/σ)^{1/(p−1)} g/‖g‖
+min gᵀs,  ‖s‖ ≤ Δ           s = −Δ g/‖g‖
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ class GradientStep:
         """Nothing depends on the model but its gradient."""
         return _Gradient(model)
 
+    def describe(self, model: Taylor) -> str:
+        return "closed form"
+
 
 @dataclass(frozen=True)
 class BoundaryStep:
@@ -31,11 +34,13 @@ class BoundaryStep:
         """Nothing depends on the model but its gradient."""
         return _Gradient(model)
 
+    def describe(self, model: Taylor) -> str:
+        return "closed form"
+
 
 @dataclass(frozen=True, eq=False)
 class _Gradient:
     model: Taylor
-    description: str = "closed form"
 
     def solve(self, globalization: Any) -> Step | None:
         g = self.model.gradient
@@ -45,7 +50,7 @@ class _Gradient:
 
 
 def _regularized(g: Regularization, norm: float) -> float:
-    return (norm / max(g.scalar, 1e-300)) ** (1 / ((g.power or 2) - 1))
+    return float((norm / max(g.scalar, 1e-300)) ** (1 / ((g.power or 2) - 1)))
 
 
 def _radius(g: TrustRegion, norm: float) -> float:

@@ -27,12 +27,14 @@ class Steihaug:
         """Nothing is kept between radii."""
         return _Ball(model, self)
 
+    def describe(self, model: Taylor) -> str:
+        return "truncated conjugate gradients"
+
 
 @dataclass(frozen=True, eq=False)
 class _Ball:
     model: Taylor
     options: Steihaug
-    description: str = "truncated conjugate gradients"
 
     def solve(self, globalization: TrustRegion) -> Step | None:
         g = self.model.gradient

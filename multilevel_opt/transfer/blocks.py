@@ -65,8 +65,7 @@ def parameter_prolongation(layout: Layout, prolongations: Sequence[Any]) -> Any:
     for layer, (matrix, width) in enumerate(zip(prolongations, layout.widths, strict=True)):
         if matrix is not None and (len(matrix.shape) != 2 or matrix.shape[0] != width):
             raise ShapeError(
-                f"the prolongation of hidden layer {layer} must have {width} rows, "
-                f"got shape {tuple(matrix.shape)}"
+                f"the prolongation of hidden layer {layer} must have {width} rows, got shape {tuple(matrix.shape)}"
             )
 
     def factor(size: int, layer: int | None) -> Any:
@@ -132,9 +131,7 @@ def selection(layout: Layout, neurons: Tensor) -> TransferOperator:
     return TransferOperator(Selection(torch.cat(places), layout.size), neurons=neurons)
 
 
-def random_orthonormal(
-    size: Layout | int, n_coarse: int, generator: torch.Generator, like: Tensor
-) -> TransferOperator:
+def random_orthonormal(size: Layout | int, n_coarse: int, generator: torch.Generator, like: Tensor) -> TransferOperator:
     """A dense P with orthonormal columns, uniformly distributed (Haar).
 
     Args:

@@ -80,9 +80,7 @@ def couplings(jacobian: Tensor, layout: Layout) -> tuple[Coupling, ...]:
     return tuple(coupling(jacobian, layout, layer) for layer in range(len(layout.widths)))
 
 
-def galerkin_coupling(
-    jacobian: Tensor, transfer: TransferOperator, layout: Layout, layer: int = 0
-) -> Coupling:
+def galerkin_coupling(jacobian: Tensor, transfer: TransferOperator, layout: Layout, layer: int = 0) -> Coupling:
     """The coupling matrix on a coarse level, from the blocks of (J P)ᵀ(J P) = Pᵀ JᵀJ P.
 
     Args:

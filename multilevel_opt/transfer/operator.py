@@ -88,9 +88,7 @@ class TransferOperator:
             return None
         operator = as_operator(points, like)
         if operator.shape != (self.n_coarse, self.n_fine):
-            raise ShapeError(
-                f"the map of points must have shape {(self.n_coarse, self.n_fine)}, got {operator.shape}"
-            )
+            raise ShapeError(f"the map of points must have shape {(self.n_coarse, self.n_fine)}, got {operator.shape}")
         weights = _column_weights(operator)
         if weights is not None and not bool(torch.isfinite(weights).all()):
             raise NonFiniteError("the map of points has NaN or infinite entries: check how it was made")

@@ -1,0 +1,255 @@
+"""Ways to make a hierarchy.
+
+``amg``               C/F splitting of the coupling matrix of neurons (Calandra, Gratton, Riccietti & Vasseur
+                      2020, section 4), coarse model Galerkin or the smaller network
+``subnetwork``        some whole neurons of a network with one hidden layer, the rest frozen, chosen anew at
+                      every visit
+``random_subspace``   a random orthonormal subspace, drawn anew at every visit
+``from_objectives``   the user's own objectives and transfer operators
+``galerkin``          the user's transfer operators, coarse models f∘(x + P·)
+``geometric``         the user's objectives on nested uniform grids
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from multilevel_opt.errors import InputError, ShapeError, UnsupportedCombination
+from multilevel_opt.hierarchy import Hierarchy, Level, TransferRule
+from multilevel_opt.ledger import Ledger
+from multilevel_opt.objective.base import Function, Objective
+from multilevel_opt.objective.layout import Layout
+from multilevel_opt.objective.least_squares import LeastSquares
+from multilevel_opt.transfer import blocks
+from multilevel_opt.transfer import geometric as grids
+from multilevel_opt.transfer.coupling import Coupling, coupling
+from multilevel_opt.transfer.interpolation import interpolate
+from multilevel_opt.transfer.operator import TransferOperator
+from multilevel_opt.transfer.rules import choose
+from multilevel_opt.transfer.splitting import split
+
+FRACTION = 8
+SMALLEST = 4
+
+
+def from_objectives(
+    objectives: Sequence[Objective | Callable[[Tensor], Tensor]], transfers: Sequence[Any]
+) -> Hierarchy:
+    """A hierarchy of the user's own functions.
+
+    Args:
+        objectives: finest first; callables become ``Function``.
+        transfers: one fewer; a ``TransferOperator``, or a prolongation matrix P of shape (n, n_c).
+
+    Raises:
+        ShapeError: the numbers of objectives and transfers, or the shapes of the P, do not fit.
+    """
+    if not objectives or len(transfers) != len(objectives) - 1:
+        raise ShapeError(
+            f"{len(objectives)} objectives need {max(len(objectives) - 1, 0)} transfer operators, "
+            f"got {len(transfers)}: give one between each level and the next"
+        )
+    operators = [_transfer(t) for t in transfers]
+    levels = tuple(
+        Level(t.n_coarse, t, f if isinstance(f, Objective) else Function(f), kind="own objective")
+        for f, t in zip(objectives[1:], operators, strict=True)
+    )
+    if not operators:
+        raise ShapeError("one objective makes no hierarchy: call the solver without one")
+    return Hierarchy(operators[0].n_fine, levels)
+
+
+def galerkin(transfers: Sequence[Any]) -> Hierarchy:
+    """Galerkin levels f∘(x + P·) on the given prolongations, finest first; raises ``ShapeError``."""
+    operators = [_transfer(t) for t in transfers]
+    if not operators:
+        raise ShapeError("a Galerkin hierarchy needs at least one prolongation: give a P of shape (n, n_c)")
+    return Hierarchy(operators[0].n_fine, tuple(Level(t.n_coarse, t, kind="Galerkin") for t in operators))
+
+
+def geometric(
+    objective: Callable[[int], Objective | Callable[[Tensor], Tensor]], n: int, levels: int, dim: int = 1
+) -> Hierarchy:
+    """Levels on nested uniform grids with n, (n − 1)/2, … unknowns per side.
+
+    Args:
+        objective: unknowns per side -> the function on that grid.
+        n: unknowns per side of the finest grid, odd.
+        levels: number of levels, at least 2.
+        dim: 1 or 2.
+
+    Raises:
+        InputError: dim is neither 1 nor 2, levels < 2, or n cannot be halved that often.
+    """
+    if dim not in (1, 2) or levels < 2:
+        raise InputError(f"geometric hierarchies have dim 1 or 2 and at least 2 levels, got dim={dim}, levels={levels}")
+    make = grids.linear_1d if dim == 1 else grids.bilinear_2d
+    sides = [n]
+    for _ in range(levels - 1):
+        sides.append((sides[-1] - 1) // 2)
+    return from_objectives([objective(side) for side in sides], [make(side) for side in sides[:-1]])
+
+
+def amg(
+    objective: Objective,
+    x0: Tensor,
+    levels: int = 2,
+    *,
+    model: str = "galerkin",
+    theta: float = 0.25,
+    rule: str = "negative",
+    kind: str = "direct",
+) -> Hierarchy:
+    """A hierarchy by algebraic coarsening of the neurons (of the variables, where there is no network).
+
+    Built once, from the Jacobian at x0; the coupling matrices of coarser levels are Galerkin products.
+
+    Args:
+        objective: a least-squares objective.
+        x0: where J is taken, shape (n,).
+        levels: number of levels, the finest included.
+        model: "galerkin" for f∘(x + P·), "network" for the same equations on a smaller network.
+        theta: threshold of strong coupling.
+        rule: "negative" (the talk's) or "absolute".
+        kind: interpolation, see ``transfer.interpolation``.
+
+    Raises:
+        UnsupportedCombination: the objective has no residual, or no smaller network.
+        InputError: a layer cannot be split (the message says how often it was tried).
+    """
+    if not isinstance(objective, LeastSquares):
+        raise UnsupportedCombination(
+            f"AMG coarsening reads the Jacobian of a least-squares objective, got {type(objective).__name__}: "
+            "use from_objectives or galerkin with your own P"
+        )
+    if model not in ("galerkin", "network"):
+        raise InputError(f"unknown coarse model {model!r}: use 'galerkin' or 'network'")
+    ledger = Ledger()
+    _, jacobian = objective.counted(ledger).jacobian(x0)
+    layout, made, notes = objective.layout, list[Level](), list[str]()
+    for number in range(1, levels):
+        transfer, layout, remarks = _coarsened(jacobian, layout, x0, ledger, theta, rule, kind)
+        notes += [f"level {number}: {remark}" for remark in remarks]
+        jacobian = transfer.pull_jacobian(jacobian)
+        coarse = None
+        if model == "network":
+            coarse = LeastSquares(objective.residual.resized(() if layout is None else layout.widths))
+        what = "smaller network, AMG" if coarse is not None else "Galerkin, AMG"
+        made.append(Level(transfer.n_coarse, transfer, coarse, kind=what))
+    return Hierarchy(x0.numel(), tuple(made), ledger.flops, tuple(notes))
+
+
+def subnetwork(
+    objective: LeastSquares,
+    x0: Tensor,
+    levels: int = 2,
+    *,
+    fraction: int = FRACTION,
+    rule: str = "largest",
+    seed: int = 0,
+) -> Hierarchy:
+    """Galerkin levels on r/fraction, r/fraction², … neurons, the rest of the network frozen.
+
+    Args:
+        objective: least squares for a network with one hidden layer.
+        x0: start point, shape (n,).
+        levels: number of levels, the finest included.
+        fraction: neurons of a level over those of the next.
+        rule: how neurons are chosen at each visit, see ``transfer.rules``.
+        seed: of the random rules.
+
+    Raises:
+        UnsupportedCombination: the objective is not of that kind.
+    """
+    layout = getattr(objective, "layout", None)
+    if layout is None or len(layout.widths) != 1:
+        raise UnsupportedCombination(
+            "subnetwork levels need a least-squares objective of a network with one hidden layer: "
+            "use coarsening 'amg' or 'random'"
+        )
+    made: list[Level] = []
+    width = layout.widths[0]
+    for number in range(1, levels):
+        width = max(min(SMALLEST, width), width // fraction)
+        size = blocks.coarse_layout(layout, (width,)).size
+        made.append(
+            Level(
+                size,
+                rule=_neuron_rule(width, rule, (seed, number)),
+                kind=f"Galerkin, {width} neurons, {rule}",
+            )
+        )
+    return Hierarchy(x0.numel(), tuple(made))
+
+
+def random_subspace(x0: Tensor, levels: int = 2, *, fraction: int = FRACTION, seed: int = 0) -> Hierarchy:
+    """Galerkin levels on random orthonormal subspaces of n/fraction, n/fraction², … dimensions."""
+    made: list[Level] = []
+    size = x0.numel()
+    for number in range(1, levels):
+        size = max(1, size // fraction)
+        made.append(Level(size, rule=_subspace_rule(size, (seed, number)), kind="Galerkin, random subspace"))
+    return Hierarchy(x0.numel(), tuple(made))
+
+
+def amg_coarsening(f: Any, x: Tensor, levels: int, seed: int, model: str) -> Hierarchy:
+    """``amg`` in the form of the table of methods."""
+    return amg(f, x, levels, model=model)
+
+
+def subnetwork_coarsening(f: Any, x: Tensor, levels: int, seed: int) -> Hierarchy:
+    """``subnetwork`` in the form of the table of methods."""
+    return subnetwork(f, x, levels, seed=seed)
+
+
+def random_coarsening(f: Any, x: Tensor, levels: int, seed: int) -> Hierarchy:
+    """``random_subspace`` in the form of the table of methods."""
+    return random_subspace(x, levels, seed=seed)
+
+
+def _transfer(value: Any) -> TransferOperator:
+    return value if isinstance(value, TransferOperator) else TransferOperator(value)
+
+
+def _neuron_rule(width: int, rule: str, seed: tuple[int, int]) -> TransferRule:
+    def chosen(f: Objective, x: Tensor, visit: int) -> TransferOperator:
+        layout = getattr(f, "layout", None)
+        assert isinstance(layout, Layout)
+        return blocks.selection(layout, choose(rule, x, layout, width, (*seed, visit)))
+
+    return chosen
+
+
+def _subspace_rule(size: int, seed: tuple[int, int]) -> TransferRule:
+    def chosen(f: Objective, x: Tensor, visit: int) -> TransferOperator:
+        generator = torch.Generator(device="cpu").manual_seed(
+            int(np.random.SeedSequence((*seed, visit)).generate_state(1)[0])
+        )
+        return blocks.random_orthonormal(x.numel(), size, generator, x)
+
+    return chosen
+
+
+def _coarsened(
+    jacobian: Tensor, layout: Layout | None, like: Tensor, ledger: Ledger, theta: float, rule: str, kind: str
+) -> tuple[TransferOperator, Layout | None, list[str]]:
+    """One step of algebraic coarsening: operator, coarse layout, remarks."""
+    remarks: list[str] = []
+    matrices: list[Any] = []
+    for layer in range(1 if layout is None else len(layout.widths)):
+        found: Coupling = coupling(jacobian, layout, layer)
+        ledger.work(found.flops)
+        splitting = split(found.matrix, theta, rule)
+        matrix, report = interpolate(found.matrix, splitting, kind)
+        remarks += [note for note in (splitting.note,) if note]
+        remarks.append(str(report))
+        matrices.append(matrix)
+    if layout is None:
+        return TransferOperator(matrices[0], like=like), None, remarks
+    coarse = blocks.coarse_layout(layout, [matrix.shape[1] for matrix in matrices])
+    return blocks.network_transfer(layout, matrices, like), coarse, remarks
