@@ -35,7 +35,8 @@ class PDEProblem:
         @dataclass(frozen=True, kw_only=True)
         class Cubic(PDEProblem):
             def equation(self, u, z):
-                return -u.laplacian + u.value**3 - self.source(z)
+                truth = self.exact(z)
+                return -u.laplacian + u.value**3 - torch.pi**2 * truth - truth**3
 
             def exact(self, z):
                 return torch.sin(torch.pi * z[:, 0])
