@@ -1,0 +1,5 @@
+"""The gallery: one file per problem, written with the public names of ``multilevel_opt`` only."""
+
+from problems.poisson import Poisson
+
+__all__ = ["Poisson"]

@@ -1,0 +1,57 @@
+"""Poisson's equation −Δu = f on the unit cube with a known oscillating solution.
+
+d = 1    u = cos(νz), f = ν² cos(νz), on 3ν + 1 points (h = 1/(3ν)), λ_p = 0.1 t
+d >= 2   u = Πᵢ sin(kπzᵢ), f = d (kπ)² u; in 2-D on 30 x 30 interior and 120 boundary points with
+         loss ½ [mean interior² + 100 mean boundary²]
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, pi
+
+import torch
+from torch import Tensor
+
+from multilevel_opt.errors import InputError
+from multilevel_opt.pde import Field, PDEProblem
+
+
+@dataclass(frozen=True, kw_only=True)
+class Poisson(PDEProblem):
+    """−Δu = f with u known on the boundary.
+
+    Attributes:
+        nu: frequency ν > 0 of the solution in one dimension.
+        k: half waves k >= 1 along every side in more dimensions.
+    """
+
+    nu: float = 20.0
+    k: int = 2
+
+    def __post_init__(self) -> None:
+        if not self.nu > 0:
+            raise InputError(f"nu must be positive, got {self.nu}")
+        if not self.k >= 1:
+            raise InputError(f"k must be at least 1, got {self.k}")
+        super().__post_init__()
+
+    def exact(self, z: Tensor) -> Tensor:
+        if self.dim == 1:
+            return torch.cos(self.nu * z[:, 0])
+        return torch.sin(self.k * pi * z).prod(1)
+
+    def equation(self, u: Field, z: Tensor) -> Tensor:
+        return -u.laplacian - self.dim * self.frequency() ** 2 * self.exact(z)
+
+    def frequency(self) -> float:
+        return float(self.nu) if self.dim == 1 else self.k * pi
+
+    def default_width(self) -> int:
+        return 512 if self.dim == 1 else 200
+
+    def default_points(self) -> int:
+        return ceil(3 * self.nu) + 1 if self.dim == 1 else super().default_points()
+
+    def default_boundary_weight(self, t: int, t_b: int) -> float:
+        return 0.1 * t if self.dim == 1 else super().default_boundary_weight(t, t_b)
