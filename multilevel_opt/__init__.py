@@ -15,7 +15,7 @@ from multilevel_opt.errors import (
 )
 from multilevel_opt.globalization import DelayedGratification, GainRatio, Regularization, TrustRegion
 from multilevel_opt.hierarchy import Hierarchy, Level
-from multilevel_opt.multilevel import Cycle, Multilevel
+from multilevel_opt.multilevel import Multilevel
 from multilevel_opt.objective.base import Function, Objective
 from multilevel_opt.objective.least_squares import LeastSquares
 from multilevel_opt.objective.residual import Residual
@@ -23,6 +23,7 @@ from multilevel_opt.objective.taylor import Taylor
 from multilevel_opt.pde import PDEProblem
 from multilevel_opt.result import Event, Result, Status
 from multilevel_opt.solve import METHODS, solve
+from multilevel_opt.state import Cycle
 from multilevel_opt.stopping import GradientNorm, Loss, MaxIterations, MaxSeconds, Metric
 from multilevel_opt.subproblem import CubicLanczos, DampedLeastSquares, GradientStep, Steihaug
 from multilevel_opt.transfer.operator import TransferOperator

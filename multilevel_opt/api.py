@@ -15,12 +15,13 @@ from multilevel_opt import checkpoint as checkpoints
 from multilevel_opt.errors import InputError, ShapeError
 from multilevel_opt.hierarchy import Hierarchy
 from multilevel_opt.ledger import Ledger
-from multilevel_opt.multilevel import Multilevel, State, drive
+from multilevel_opt.multilevel import Multilevel, drive
 from multilevel_opt.objective.base import Function, Objective
 from multilevel_opt.objective.least_squares import LeastSquares
 from multilevel_opt.objective.residual import Residual, ResidualFunction
 from multilevel_opt.recorder import Monitor, Recorder
 from multilevel_opt.result import Event, Result, Status
+from multilevel_opt.state import State
 from multilevel_opt.stopping import GradientNorm, MaxIterations, Stop, Unbounded, Verdict
 from multilevel_opt.subproblem.damped_least_squares import memory_budget, plan
 from multilevel_opt.variants import LM

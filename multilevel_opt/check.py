@@ -47,7 +47,8 @@ class LawBroken(MultilevelError):
 def _direction(like: Tensor, size: int, seed: int) -> Tensor:
     generator = torch.Generator(device="cpu").manual_seed(seed)
     v = torch.randn(size, generator=generator, dtype=torch.float64, device="cpu")
-    return (v / v.norm()).to(like)
+    unit: Tensor = v / v.norm()
+    return unit.to(like)
 
 
 def taylor_slope(f: Objective, x: Tensor, order: int, seed: int = 0) -> float:
@@ -139,7 +140,7 @@ def report(problem: Any) -> list[Finding]:
         findings.append(Finding(f"Taylor error slope, order {order}", slope, order + 0.9, slope >= order + 0.9))
     if not isinstance(f, LeastSquares):
         return findings
-    r, jacobian = f.jacobian(x)
+    _, jacobian = f.jacobian(x)
     v = _direction(x, x.numel(), 3)
     forward = f.residual.jvp(x, v)
     gap = float((forward - jacobian @ v).norm() / forward.norm().clamp_min(1e-300))

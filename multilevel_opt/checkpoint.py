@@ -19,10 +19,11 @@ from torch import Tensor
 
 from multilevel_opt.errors import InputError
 from multilevel_opt.hierarchy import Hierarchy
-from multilevel_opt.multilevel import Multilevel, State
+from multilevel_opt.multilevel import Multilevel
 from multilevel_opt.objective.base import Objective
 from multilevel_opt.recorder import Recorder
 from multilevel_opt.result import Event
+from multilevel_opt.state import State
 
 SCHEMA = 1
 
@@ -103,7 +104,8 @@ def restored(
     """The state of a checkpoint; the recorder is set to its account as well."""
     if len(data["snapshot"]["ledgers"]) != len(hierarchy):
         raise InputError(
-            f"the checkpoint has {len(data['snapshot']['ledgers'])} levels, the hierarchy {len(hierarchy)}: use the same levels"
+            f"the checkpoint has {len(data['snapshot']['ledgers'])} levels, the hierarchy {len(hierarchy)}: "
+            "resume with the same levels"
         )
     own, *below = (solver.globalization.restored(memory) for memory in data["globalization"])
     state = solver.init(f, data["x"], own, tuple(below))

@@ -27,68 +27,12 @@ from multilevel_opt.errors import NonFiniteError
 from multilevel_opt.globalization import Globalization, Trial, TrustRegion
 from multilevel_opt.hierarchy import Hierarchy
 from multilevel_opt.objective.base import Objective
-from multilevel_opt.objective.taylor import Taylor
 from multilevel_opt.recorder import Recorder
 from multilevel_opt.result import Event, Status
+from multilevel_opt.state import Cycle, State
 from multilevel_opt.stopping import Displacement, GradientNorm, MaxIterations, Progress, Stop, Verdict
-from multilevel_opt.subproblem.base import Prepared, Step, Subproblem
+from multilevel_opt.subproblem.base import Step, Subproblem
 from multilevel_opt.transfer.operator import TransferOperator
-
-
-@dataclass(frozen=True)
-class Cycle:
-    """When and how long the solver works on the coarse level.
-
-    Attributes:
-        coarse_iterations: iterations of a coarse solve.
-        taylor_steps: Taylor steps between two coarse steps.
-        kappa: κ of the usefulness test; below min(1, ‖R‖).
-        tolerance: ε of the usefulness test and gradient tolerance of coarse solves.
-        coherence: order of the coherence law for levels with an objective of their own.
-        max_trials: trial points in one iteration before it gives up.
-    """
-
-    coarse_iterations: int = 10
-    taylor_steps: int = 1
-    kappa: float = 0.1
-    tolerance: float = 0.0
-    coherence: int = 1
-    max_trials: int = 200
-
-
-@dataclass(frozen=True, eq=False)
-class State:
-    """Where a level stands: the iterate, the model there, and what the level remembers.
-
-    Attributes:
-        x: iterate, shape (n,).
-        loss: f(x).
-        model: Taylor model at x.
-        gradient_norm: ‖∇f(x)‖.
-        globalization: with its current σ or Δ.
-        curvature: with its current pairs.
-        prepared: the model made ready for steps, or None.
-        below: last globalization of every coarser level, finest first.
-        wait: Taylor steps to take before the next coarse step.
-        visits: coarse steps tried so far.
-        moved: whether the last iteration was accepted.
-        failure: why no trial point was acceptable, or None.
-        best: (f, x) of the lowest finite value seen, accepted or not.
-    """
-
-    x: Tensor
-    loss: float
-    model: Taylor
-    gradient_norm: float
-    globalization: Globalization
-    curvature: Curvature
-    best: tuple[float, Tensor]
-    prepared: Prepared | None = None
-    below: tuple[Globalization, ...] = ()
-    wait: int = 0
-    visits: int = 0
-    moved: bool = False
-    failure: Status | None = None
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,10 @@ from multilevel_opt.errors import InputError
 from multilevel_opt.hierarchy import Hierarchy
 from multilevel_opt.ledger import Ledger
 from multilevel_opt.multilevel import Multilevel as Solver
-from multilevel_opt.multilevel import State
 from multilevel_opt.objective.module import FlatModule
 from multilevel_opt.recorder import Recorder
 from multilevel_opt.result import Event
+from multilevel_opt.state import State
 
 
 class Multilevel(torch.optim.Optimizer):

@@ -22,7 +22,8 @@ def regularized_minimizer(H: Tensor, g: Tensor, sigma: float, power: int) -> Ten
     lowest = float(values[0])
     if power == 2:
         nu = max(sigma, -1.1 * lowest, 0.0)
-        return vectors @ torch.div(-coefficients, values + nu)
+        shifted: Tensor = vectors @ (-coefficients / (values + nu))
+        return shifted
     floor = max(0.0, -lowest)
     floor = floor * (1 + 1e-12) + 1e-15 * float(values.abs().max()) + 1e-300
 
@@ -38,7 +39,8 @@ def regularized_minimizer(H: Tensor, g: Tensor, sigma: float, power: int) -> Ten
     while phi(ceiling) > 0:
         ceiling *= 4
     nu = float(brentq(phi, floor, ceiling, xtol=1e-300, rtol=1e-13, maxiter=300))
-    return vectors @ torch.div(-coefficients, values + nu)
+    solution: Tensor = vectors @ (-coefficients / (values + nu))
+    return solution
 
 
 def _hard_case(values: Tensor, vectors: Tensor, coefficients: Tensor, length: float) -> Tensor:

@@ -140,7 +140,8 @@ class PowerNorm(Objective):
         self.weight, self.power, self.center = weight, power, center
 
     def __call__(self, y: Tensor) -> Tensor:
-        return torch.linalg.vector_norm(y - self.center).pow(self.power) * (self.weight / self.power)
+        value: Tensor = torch.linalg.vector_norm(y - self.center).pow(self.power) * (self.weight / self.power)
+        return value
 
     def expand(self, y: Tensor, order: int) -> Taylor:
         if order > 3:
@@ -151,7 +152,8 @@ class PowerNorm(Objective):
         gradient = a * s
 
         def second(u: Tensor) -> Tensor:
-            return a * u + b * (s @ u) * s
+            along: Tensor = b * (s @ u) * s
+            return a * u + along
 
         def third(u: Tensor, v: Tensor) -> Tensor:
             su, sv = s @ u, s @ v

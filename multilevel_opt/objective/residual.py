@@ -97,7 +97,7 @@ def dense_jacobian(residual: ResidualFunction, x: Tensor, rows: int, chunk: int 
     try:
         jacobian: Tensor = torch.func.jacrev(residual, chunk_size=chunk)(x) if wide else torch.func.jacfwd(residual)(x)
         return jacobian.detach()
-    except (RuntimeError, NotImplementedError):
+    except RuntimeError:
         point = x.detach().clone().requires_grad_()
         with torch.enable_grad():
             r = residual(point)

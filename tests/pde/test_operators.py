@@ -13,8 +13,6 @@ from multilevel_opt.pde.networks import MLP
 from multilevel_opt.pde.operators import Channels, Needs, hidden_layers, parameters, propagate, row_jacobian
 
 # torch compiles its own decompositions when forward differentiation is first used.
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
-
 WIDTHS = [(5,), (5, 4), (4, 5, 3)]
 ROWS = 4
 

@@ -11,7 +11,6 @@ from multilevel_opt.pde import MLP, Channels, Field, PDEProblem
 from problems import Poisson
 
 # torch compiles its own decompositions when forward differentiation is first used.
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,6 @@ from multilevel_opt.pde import MLP, Block, Field, PDEResidual
 from multilevel_opt.pde import residual as module
 
 # torch compiles its own decompositions when forward differentiation is first used.
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 
 
 def nonlinear(u: Field, z: Tensor) -> Tensor:

@@ -82,9 +82,7 @@ def test_coupling_of_a_plain_vector_and_of_dead_kinds() -> None:
     layout = mlp_layout(1, (4,))
     J = jacobian(layout)
     J[:, :4] = 0.0
-    torch.testing.assert_close(
-        coupling(J, layout).matrix.trace(), loop_trace(J[:, 4:8]) + loop_trace(J[:, 8:12])
-    )
+    torch.testing.assert_close(coupling(J, layout).matrix.trace(), loop_trace(J[:, 4:8]) + loop_trace(J[:, 8:12]))
 
 
 def loop_trace(J: Tensor) -> Tensor:
@@ -217,9 +215,7 @@ def test_a_few_of_many_neurons_are_a_collapse_too() -> None:
 
 def test_guards_are_counted() -> None:
     matrix = np.array([[4.0, 1, 0, 0], [1, 4, 0, 0], [0, -9, 1, 0], [0, 0, 0, 0]])
-    splitting = CFSplitting(
-        np.array([True, True, False, False]), as_csr((matrix == -9) * 1.0), 0.25, "negative", 0, 1
-    )
+    splitting = CFSplitting(np.array([True, True, False, False]), as_csr((matrix == -9) * 1.0), 0.25, "negative", 0, 1)
     P, report = interpolate(matrix, splitting, norm=None)
     np.testing.assert_allclose(P.toarray(), [[1, 0], [0, 1], [0, 4], [1, 0]])
     assert (report.filled, report.clipped, report.rescaled, report.injected) == (1, 1, 0, 0)

@@ -73,15 +73,11 @@ def test_selection_equals_index_selection() -> None:
     weight, bias, out, last = x[:10].reshape(5, 2), x[10:15], x[15:25].reshape(2, 5), x[25:]
     expected = torch.cat([weight[neurons].ravel(), bias[neurons], out[:, neurons].ravel(), last])
     assert torch.equal(transfer.restrict(x), expected)
-    assert torch.equal(
-        transfer.prolong(expected)[transfer.prolong(torch.ones_like(expected)) > 0], expected.sort()[0]
-    )
+    assert torch.equal(transfer.prolong(expected)[transfer.prolong(torch.ones_like(expected)) > 0], expected.sort()[0])
     assert transfer.neurons is neurons
     assert transfer.n_coarse == coarse_layout(layout, [2]).size
     picked = np.eye(5)[:, neurons.numpy()]
-    np.testing.assert_array_equal(
-        parameter_prolongation(layout, [picked]).toarray(), transfer.P.dense().numpy()
-    )
+    np.testing.assert_array_equal(parameter_prolongation(layout, [picked]).toarray(), transfer.P.dense().numpy())
 
 
 def test_random_columns_are_orthonormal_and_repeatable() -> None:

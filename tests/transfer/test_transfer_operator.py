@@ -54,9 +54,7 @@ def test_restriction_is_the_scaled_adjoint(kind: str, seed: int) -> None:
     g = torch.Generator().manual_seed(seed)
     transfer = KINDS[kind](g)
     s, y, jacobian = full(g, transfer.n_coarse), full(g, transfer.n_fine), full(g, 3, transfer.n_fine)
-    assert transfer.prolong(s) @ y * transfer.scale == pytest.approx(
-        float(s @ transfer.restrict(y)), abs=1e-11
-    )
+    assert transfer.prolong(s) @ y * transfer.scale == pytest.approx(float(s @ transfer.restrict(y)), abs=1e-11)
     torch.testing.assert_close(transfer.pull_jacobian(jacobian) @ s, jacobian @ transfer.prolong(s))
     torch.testing.assert_close(transfer.restrict_point(y), transfer.restrict(y))
 
@@ -105,9 +103,7 @@ def test_points_have_a_map_of_their_own() -> None:
         ({"P": torch.ones(3, 1), "points": torch.full((1, 3), float("nan"))}, NonFiniteError),
     ],
 )
-def test_bad_operators_are_refused_in_one_sentence(
-    arguments: dict[str, object], error: type[Exception]
-) -> None:
+def test_bad_operators_are_refused_in_one_sentence(arguments: dict[str, object], error: type[Exception]) -> None:
     with pytest.raises(error) as caught:
         TransferOperator(**arguments)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
