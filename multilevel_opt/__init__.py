@@ -1,0 +1,88 @@
+"""Multilevel trust-region and regularized optimization, with torch evaluating every function."""
+
+from multilevel_opt import check, optim, pde
+from multilevel_opt.api import least_squares, minimize
+from multilevel_opt.build import amg, from_objectives, galerkin, geometric, random_subspace, subnetwork
+from multilevel_opt.callbacks import Progress
+from multilevel_opt.curvature import Exact, GaussNewton
+from multilevel_opt.errors import (
+    InputError,
+    MultilevelError,
+    NonFiniteError,
+    NotConverged,
+    ShapeError,
+    UnsupportedCombination,
+)
+from multilevel_opt.globalization import DelayedGratification, GainRatio, Regularization, TrustRegion
+from multilevel_opt.hierarchy import Hierarchy, Level
+from multilevel_opt.multilevel import Cycle, Multilevel
+from multilevel_opt.objective.base import Function, Objective
+from multilevel_opt.objective.least_squares import LeastSquares
+from multilevel_opt.objective.residual import Residual
+from multilevel_opt.objective.taylor import Taylor
+from multilevel_opt.pde import PDEProblem
+from multilevel_opt.result import Event, Result, Status
+from multilevel_opt.solve import METHODS, solve
+from multilevel_opt.stopping import GradientNorm, Loss, MaxIterations, MaxSeconds, Metric
+from multilevel_opt.subproblem import CubicLanczos, DampedLeastSquares, GradientStep, Steihaug
+from multilevel_opt.transfer.operator import TransferOperator
+from multilevel_opt.variants import AR1, AR2, LM, RLM, TR1, TR2, method
+
+__all__ = [
+    "AR1",
+    "AR2",
+    "LM",
+    "METHODS",
+    "RLM",
+    "TR1",
+    "TR2",
+    "CubicLanczos",
+    "Cycle",
+    "DampedLeastSquares",
+    "DelayedGratification",
+    "Event",
+    "Exact",
+    "Function",
+    "GainRatio",
+    "GaussNewton",
+    "GradientNorm",
+    "GradientStep",
+    "Hierarchy",
+    "InputError",
+    "LeastSquares",
+    "Level",
+    "Loss",
+    "MaxIterations",
+    "MaxSeconds",
+    "Metric",
+    "Multilevel",
+    "MultilevelError",
+    "NonFiniteError",
+    "NotConverged",
+    "Objective",
+    "PDEProblem",
+    "Progress",
+    "Regularization",
+    "Residual",
+    "Result",
+    "ShapeError",
+    "Status",
+    "Steihaug",
+    "Taylor",
+    "TransferOperator",
+    "TrustRegion",
+    "UnsupportedCombination",
+    "amg",
+    "check",
+    "from_objectives",
+    "galerkin",
+    "geometric",
+    "least_squares",
+    "method",
+    "minimize",
+    "optim",
+    "pde",
+    "random_subspace",
+    "solve",
+    "subnetwork",
+]

@@ -61,7 +61,8 @@ def from_objectives(
     )
     if not operators:
         raise ShapeError("one objective makes no hierarchy: call the solver without one")
-    return Hierarchy(operators[0].n_fine, levels)
+    finest = objectives[0] if isinstance(objectives[0], Objective) else Function(objectives[0])
+    return Hierarchy(operators[0].n_fine, levels, objective=finest)
 
 
 def galerkin(transfers: Sequence[Any]) -> Hierarchy:
@@ -141,7 +142,7 @@ def amg(
             coarse = LeastSquares(objective.residual.resized(() if layout is None else layout.widths))
         what = "smaller network, AMG" if coarse is not None else "Galerkin, AMG"
         made.append(Level(transfer.n_coarse, transfer, coarse, kind=what))
-    return Hierarchy(x0.numel(), tuple(made), ledger.flops, tuple(notes))
+    return Hierarchy(x0.numel(), tuple(made), ledger.flops, tuple(notes), objective)
 
 
 def subnetwork(
@@ -184,7 +185,7 @@ def subnetwork(
                 kind=f"Galerkin, {width} neurons, {rule}",
             )
         )
-    return Hierarchy(x0.numel(), tuple(made))
+    return Hierarchy(x0.numel(), tuple(made), objective=objective)
 
 
 def random_subspace(x0: Tensor, levels: int = 2, *, fraction: int = FRACTION, seed: int = 0) -> Hierarchy:

@@ -67,12 +67,14 @@ class Hierarchy:
         levels: the coarse levels, finest first; may be empty.
         flops: what building it cost.
         notes: remarks made while building (guards, fallbacks).
+        objective: the finest function, where the hierarchy was made from it.
     """
 
     unknowns: int
     levels: tuple[Level, ...] = ()
     flops: float = 0.0
     notes: tuple[str, ...] = field(default=())
+    objective: Objective | None = None
 
     def __post_init__(self) -> None:
         above = self.unknowns

@@ -37,7 +37,7 @@ def regularized_minimizer(H: Tensor, g: Tensor, sigma: float, power: int) -> Ten
     ceiling = max(2 * floor, 1e-8)
     while phi(ceiling) > 0:
         ceiling *= 4
-    nu = brentq(phi, floor, ceiling, xtol=1e-300, rtol=1e-13, maxiter=300)
+    nu = float(brentq(phi, floor, ceiling, xtol=1e-300, rtol=1e-13, maxiter=300))
     return vectors @ torch.div(-coefficients, values + nu)
 
 

@@ -108,8 +108,10 @@ class Polynomial(Objective):
 
     def expand(self, y: Tensor, order: int) -> Taylor:
         s = y - self.center
-        forms = tuple(self._shifted(k, s) for k in range(1, min(order, self.model.order) + 1))
-        return Taylor(self.model(s), forms)
+        forms = [self._shifted(k, s) for k in range(1, min(order, self.model.order) + 1)]
+        gradient = forms[0]()
+        forms[0] = lambda: gradient
+        return Taylor(self.model(s), tuple(forms))
 
     def _shifted(self, k: int, s: Tensor) -> Form:
         """D^k T(s)[v…] = Σ_{j≥k} D^j f[v…, s^{j−k}] / (j − k)!"""
@@ -144,8 +146,8 @@ class PowerNorm(Objective):
         if order > 3:
             raise UnsupportedCombination(f"the penalty is expanded up to order 3, asked for {order}: use q ≤ 3")
         s = y - self.center
-        w, p, rho = self.weight, self.power, s.norm()
-        a, b, c = w * rho ** (p - 2), _over(w * (p - 2), rho, p - 4), _over(w * (p - 2) * (p - 4), rho, p - 6)
+        w, p, rho = self.weight, self.power, torch.linalg.vector_norm(s)
+        a, b, c = w * rho.pow(p - 2), _over(w * (p - 2), rho, p - 4), _over(w * (p - 2) * (p - 4), rho, p - 6)
         gradient = a * s
 
         def second(u: Tensor) -> Tensor:
@@ -160,11 +162,11 @@ class PowerNorm(Objective):
         if p == 2 and order >= 2:
             empty = Dense(s.new_zeros(0, s.numel()))
             normal = NormalForm(s.new_zeros(0), empty, gradient, w, self.ledger)
-        return Taylor(w / p * rho**p, forms[:order], normal)
+        return Taylor(rho.pow(p) * (w / p), forms[:order], normal)
 
 
 def _over(factor: float, rho: Tensor, power: int) -> Tensor:
     """Factor · ρ^power with the limit 0 at ρ = 0, where the term is multiplied by s twice or more."""
     if factor == 0.0 or (power < 0 and float(rho) == 0.0):
         return torch.zeros_like(rho)
-    return factor * rho**power
+    return rho.pow(power) * factor

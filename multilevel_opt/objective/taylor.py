@@ -12,7 +12,7 @@ through the same algebra, so that solvers that can use J find it, however deep i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from math import factorial
@@ -135,7 +135,7 @@ class Taylor:
         return replace(self, forms=self.forms[:order], normal=self.normal if order >= 2 else None)
 
     def __add__(self, other: Taylor) -> Taylor:
-        forms = tuple(
+        forms = _frozen(
             a if b is None else b if a is None else _sum(a, b) for a, b in zip_longest(self.forms, other.forms)
         )
         mine, yours = self._as_normal(), other._as_normal()
@@ -146,7 +146,7 @@ class Taylor:
         """The polynomial times a number; the normal form is lost unless the factor is one."""
         if factor == 1.0:
             return self
-        return Taylor(factor * self.value, tuple(_scaled(form, factor) for form in self.forms))
+        return Taylor(factor * self.value, _frozen(_scaled(form, factor) for form in self.forms))
 
     def __neg__(self) -> Taylor:
         return self.scaled(-1.0)
@@ -157,13 +157,20 @@ class Taylor:
     def __matmul__(self, transfer: Prolongation) -> Taylor:
         P = transfer.P
         normal = None if self.normal is None else self.normal.pulled_back(P)
-        return Taylor(self.value, tuple(_pulled(form, P) for form in self.forms), normal)
+        return Taylor(self.value, _frozen(_pulled(form, P) for form in self.forms), normal)
 
     def _as_normal(self) -> NormalForm | None:
         if self.normal is not None or self.order != 1:
             return self.normal
         g = self.gradient
         return NormalForm(g.new_zeros(0), Dense(g.new_zeros(0, g.numel())), g, 0.0, Ledger())
+
+
+def _frozen(forms: Iterable[Form]) -> tuple[Form, ...]:
+    """The forms with the gradient evaluated once: it has no argument, and the solver asks for it often."""
+    first, *rest = forms
+    gradient = first()
+    return (lambda: gradient, *rest)
 
 
 def _sum(a: Form, b: Form) -> Form:

@@ -1,0 +1,86 @@
+"""The solver behind the interface of ``torch.optim``.
+
+    opt = multilevel_opt.optim.Multilevel(model, multilevel_opt.AR2)
+    opt.step(lambda: criterion(model(X), y))
+
+The closure returns the loss, or a vector of residuals for ``LM``, and does **not** call ``backward`` (different
+from ``torch.optim.LBFGS``: the solver asks for the derivatives it needs). Each step is one iteration of the
+finest level; the regularization weight or trust-region radius is carried over, the model is made anew, so the
+closure may use another batch every time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from multilevel_opt.errors import InputError
+from multilevel_opt.hierarchy import Hierarchy
+from multilevel_opt.ledger import Ledger
+from multilevel_opt.multilevel import Multilevel as Solver
+from multilevel_opt.multilevel import State
+from multilevel_opt.objective.module import FlatModule
+from multilevel_opt.recorder import Recorder
+from multilevel_opt.result import Event
+
+
+class Multilevel(torch.optim.Optimizer):
+    """Any solver of the family as a torch optimizer.
+
+    Args:
+        model: the module whose trainable parameters are optimized.
+        solver: for example ``AR2``, ``TR2``, or ``LM`` when the closure returns residuals.
+        hierarchy: coarse levels on the flat parameter vector, or None.
+
+    Attributes:
+        last: the ``Event`` of the last step: acceptance, loss, gradient norm, ratio, trials and a remark.
+    """
+
+    def __init__(self, model: nn.Module, solver: Solver, hierarchy: Hierarchy | None = None) -> None:
+        self._flat = FlatModule(model)
+        super().__init__([p for p in model.parameters() if p.requires_grad], {})
+        self._solver = solver
+        self._hierarchy = hierarchy if hierarchy is not None else Hierarchy(sum(self._flat.sizes))
+        self._memory: State | None = None
+        self._levels: list[dict[str, float]] = []
+        self._visits = self._wait = 0
+        self.last: Event | None = None
+
+    def step(self, closure: Any = None) -> Any:
+        """One iteration; returns the loss after it (½‖r‖² for residuals), a float.
+
+        Args:
+            closure: without arguments; returns a scalar loss, or residuals of shape (m,).
+
+        Raises:
+            InputError: no closure, a closure of the wrong shape, or a loss that is not finite at the current weights.
+        """
+        if closure is None:
+            raise InputError("step() needs a closure that returns the loss: opt.step(lambda: criterion(model(X), y))")
+        state, recorder, objective = self._start(closure)
+        state = self._solver.step(objective, state, self._hierarchy, recorder)
+        self._levels = [g.memory() for g in (state.globalization, *state.below)]
+        self._visits, self._wait = state.visits, state.wait
+        self.last = recorder.history[-1]
+        self._flat.set(state.x)
+        return state.loss
+
+    def _start(self, closure: Callable[[], Tensor]) -> tuple[State, Recorder, Any]:
+        recorder = Recorder([Ledger() for _ in range(len(self._hierarchy))])
+        objective = self._flat.objective(closure).counted(recorder.ledgers[0])
+        known = [self._solver.globalization.restored(memory) for memory in self._levels]
+        state = self._solver.init(objective, self._flat.get(), known[0] if known else None, tuple(known[1:]))
+        return replace(state, visits=self._visits, wait=self._wait), recorder, objective
+
+    def state_dict(self) -> dict[str, Any]:
+        """The solver's memory (weights are in the module's own ``state_dict``)."""
+        return {"levels": self._levels, "visits": self._visits, "wait": self._wait}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Inverse of ``state_dict``."""
+        self._levels = list(state_dict["levels"])
+        self._visits, self._wait = int(state_dict["visits"]), int(state_dict["wait"])
