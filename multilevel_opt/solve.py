@@ -153,11 +153,7 @@ def solve(
     Raises:
         InputError: unknown method, coarsening or target, or bad start point; one sentence.
     """
-    chosen = METHODS.get(method)
-    if chosen is None:
-        raise InputError(f"unknown method {method!r}: choose one of {', '.join(METHODS)}")
-    n_levels = chosen.levels if levels is None else levels
-    make = _builder(method, chosen, n_levels, coarsening)
+    chosen, n_levels, make = method_of(method, levels, coarsening)
     x0 = start_point(problem.x0)
     stop = stop_rule(until or {}, problem.metrics, max_iterations, max_seconds)
     started = time.perf_counter()
@@ -181,21 +177,28 @@ def solve(
         resume=resume,
     )
     record = _record(problem, name or type(problem).__name__.lower(), method, result, setup, until or {})
-    return Run(result, hierarchy, record)
+    return Run(result, hierarchy, record | _described(hierarchy))
 
 
-def _builder(method: str, chosen: Method, levels: int, coarsening: str | None) -> Callable[..., Hierarchy]:
-    if levels < 1:
-        raise InputError(f"levels={levels} is out of range: give 1 or more")
+def method_of(
+    method: str, levels: int | None, coarsening: str | None
+) -> tuple[Method, int, Callable[[Any, Tensor, int, int], Hierarchy]]:
+    """The line of ``METHODS``, the number of levels and the builder; raises ``InputError`` for what does not fit."""
+    chosen = METHODS.get(method)
+    if chosen is None:
+        raise InputError(f"unknown method {method!r}: choose one of {', '.join(METHODS)}")
+    n_levels = chosen.levels if levels is None else levels
+    if n_levels < 1:
+        raise InputError(f"levels={n_levels} is out of range: give 1 or more")
     if chosen.build is None:
-        if levels > 1 or coarsening is not None:
+        if n_levels > 1 or coarsening is not None:
             several = ", ".join(key for key, other in METHODS.items() if other.build is not None)
             raise InputError(f"method {method!r} has one level and no coarsening: use one of {several}")
-        return lambda f, x, n, seed: Hierarchy(x.numel())
+        return chosen, n_levels, lambda f, x, n, seed: Hierarchy(x.numel())
     kind = coarsening if coarsening is not None else next(iter(chosen.build))
     if kind not in chosen.build:
         raise InputError(f"unknown coarsening {kind!r} for method {method!r}: choose one of {', '.join(chosen.build)}")
-    return chosen.build[kind]
+    return chosen, n_levels, chosen.build[kind]
 
 
 def stop_rule(
@@ -258,6 +261,15 @@ def _record(
         "dtype": str(result.x.dtype).removeprefix("torch."),
         "peak_memory_bytes": _peak_memory(result.x.device),
         "versions": _versions(),
+    }
+
+
+def _described(hierarchy: Hierarchy) -> dict[str, Any]:
+    """What a record says of the hierarchy beside its sizes."""
+    return {
+        "level_kinds": ["the objective", *(level.kind for level in hierarchy)],
+        "level_nnz": [None, *(level.nnz for level in hierarchy)],
+        "notes": list(hierarchy.notes),
     }
 
 

@@ -1,0 +1,302 @@
+"""The command line: ``mlopt problems | solve | resume | report | check | cite``.
+
+Exit status: 0 the target, or first-order convergence, was reached; 1 the run stopped before it; 2 bad usage or
+input (one sentence on stderr); 130 interrupted. Results go to stdout, everything else to stderr.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from multilevel_opt import check as checks
+from multilevel_opt import citations, registry
+from multilevel_opt.callbacks import Progress
+from multilevel_opt.checkpoint import finite
+from multilevel_opt.errors import MultilevelError
+from multilevel_opt.globalization import TrustRegion
+from multilevel_opt.options import in_bytes, positive, targets, with_options
+from multilevel_opt.result import Event, Status
+from multilevel_opt.solve import METHODS, Run, method_of
+from multilevel_opt.solve import solve as run_solver
+from multilevel_opt.study.folder import FILES, RunFolder, Spec, read_json, why_ended
+from multilevel_opt.study.report import save_run, write_report
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Multilevel optimization of neural networks and other functions.",
+)
+
+ProblemName = Annotated[
+    str, typer.Argument(help="a name listed by 'mlopt problems', or path.py:Class", show_default=False)
+]
+Words = Annotated[list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="parameters of the problem")]
+Folder = Annotated[Path, typer.Argument(help="a folder made by --out", show_default=False)]
+Until = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=VALUE", help="stop when rmse, relative_l2, loss or gradient_norm is this small; repeatable"
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="print the result as one JSON object")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="print nothing but the JSON object and errors")]
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    show: Annotated[bool, typer.Option("--version", help="print the version and exit")] = False,
+) -> None:
+    if show:
+        sys.stdout.write(f"mlopt {version('multilevel-opt')}\n")
+        raise typer.Exit
+
+
+@app.command()
+def problems() -> None:
+    """List the problems there are, with their parameters and defaults."""
+    table = Table("name", "what", "parameters", show_lines=True)
+    for entry in registry.available():
+        table.add_row(
+            entry.name, entry.summary, "  ".join(str(p).replace(" ", "\N{NO-BREAK SPACE}") for p in entry.parameters)
+        )
+    Console(highlight=False).print(table)
+
+
+@app.command()
+def solve(
+    problem: ProblemName,
+    parameters: Words = None,
+    method: Annotated[str, typer.Option(help=f"one of {', '.join(METHODS)}")] = "galerkin",
+    levels: Annotated[int | None, typer.Option(help="number of levels; default: the method's")] = None,
+    coarsening: Annotated[str | None, typer.Option(help="how coarse levels are made; default: the method's")] = None,
+    seed: Annotated[int | None, typer.Option(help="of the problem")] = None,
+    until: Until = None,
+    max_iterations: Annotated[int, typer.Option(help="limit of iterations")] = 1000,
+    max_seconds: Annotated[float | None, typer.Option(help="limit of seconds of solving")] = None,
+    memory: Annotated[str | None, typer.Option(help="budget of dense linear algebra, for example 4GiB")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
+    dtype: Annotated[str | None, typer.Option(help="float64 or float32")] = None,
+    out: Annotated[Path | None, typer.Option(help="folder for results, pictures, report and checkpoint")] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Solve a problem."""
+    spec = Spec(
+        registry.absolute(problem),
+        tuple(parameters or ()),
+        method,
+        levels,
+        coarsening,
+        targets(until or ()),
+        max_iterations,
+        max_seconds,
+        None if memory is None else in_bytes(memory),
+    )
+    method_of(method, levels, coarsening)
+    positive("max_seconds", max_seconds)
+    found = registry.load(spec.problem, _say)
+    spec, remarks = with_options(spec, found, seed, device, dtype)
+    for remark in remarks:
+        _say(remark)
+    raise typer.Exit(_run(spec, found, RunFolder(out) if out is not None else None, as_json, quiet))
+
+
+@app.command()
+def resume(
+    folder: Folder,
+    until: Until = None,
+    max_iterations: Annotated[int | None, typer.Option(help="new limit of iterations")] = None,
+    max_seconds: Annotated[float | None, typer.Option(help="new limit of seconds of solving")] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Continue an interrupted run, bit for bit on the same CPU."""
+    spec = Spec.read(folder / "run.json")
+    changes = {"until": targets(until) if until else None, "max_iterations": max_iterations, "max_seconds": max_seconds}
+    asked = replace(spec, **{name: value for name, value in changes.items() if value is not None})  # type: ignore[arg-type]
+    if (folder / "result.json").exists():
+        record = read_json(folder / "result.json")
+        reason = why_ended(record, asked, again=asked.until != spec.until)
+        if reason is not None:
+            _say(f"nothing to resume: {reason}")
+            if as_json:
+                _print_json(record)
+            raise typer.Exit(0 if record.get("converged") else 1)
+    found = registry.load(asked.problem, _say)
+    raise typer.Exit(_run(asked, found, RunFolder(folder), as_json, quiet, resume=True))
+
+
+@app.command()
+def report(folder: Folder) -> None:
+    """Make the pictures and report.html of a run anew from its files."""
+    sys.stdout.write(f"{write_report(folder)}\n")
+
+
+@app.command()
+def check(problem: ProblemName, parameters: Words = None) -> None:
+    """Check derivatives, adjointness and coherence of a problem: numbers, and pass or fail."""
+    found = registry.load(problem, _say)
+    findings = checks.report(registry.make(found, registry.parse(found, parameters or ())))
+    table = Table("law", "measured", "bound", "")
+    for finding in findings:
+        table.add_row(
+            finding.name, f"{finding.measured:.3g}", f"{finding.bound:.3g}", "pass" if finding.passed else "FAIL"
+        )
+    Console(highlight=False).print(table)
+    raise typer.Exit(0 if all(finding.passed for finding in findings) else 1)
+
+
+@app.command()
+def cite(
+    method: Annotated[str, typer.Argument(help=f"one of {', '.join(METHODS)}", show_default=False)],
+    coarsening: Annotated[str | None, typer.Option(help="as for solve")] = None,
+) -> None:
+    """Print BibTeX of what a method uses."""
+    method_of(method, None, coarsening)
+    sys.stdout.write(citations.bibtex(method, coarsening) + "\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    try:
+        with _interruptible():
+            return int(app(args=arguments, prog_name="mlopt", standalone_mode=False) or 0)
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    except BrokenPipeError:  # the reader of stdout has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        sentence = _sentence(error)
+        if sentence is None:
+            raise
+        _say(f"error: {sentence}")
+        return 2
+
+
+def _run(spec: Spec, found: type, folder: RunFolder | None, as_json: bool, quiet: bool, resume: bool = False) -> int:
+    """Solve, write the folder, print the result; returns the exit status."""
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        problem = registry.make(found, registry.parse(found, spec.assignments))
+        if folder is None:
+            run = _solve(spec, problem, None, quiet, False)
+        else:
+            folder.claim()
+            try:
+                run = _solve(spec, problem, folder, quiet, resume and (folder / "checkpoint.pt").exists())
+            finally:
+                folder.release()
+    try:
+        if folder is not None:
+            save_run(folder.path, run, problem)
+            if run.result.status is not Status.INTERRUPTED:
+                write_report(folder.path)
+    finally:
+        if as_json:
+            _print_json(run.record)
+        elif not quiet:
+            sys.stdout.write(f"{run.result}\n")
+    if run.result.status is not Status.INTERRUPTED:
+        return 0 if run.result.success else 1
+    if folder is not None:
+        _say(f"interrupted after {run.result.nit} iterations: continue by 'mlopt resume {folder.path}'")
+    return 130
+
+
+def _solve(spec: Spec, problem: Any, folder: RunFolder | None, quiet: bool, resume: bool) -> Run:
+    scalar = "Δ" if isinstance(METHODS[spec.method].solver.globalization, TrustRegion) else "λ"
+    display = Progress(spec.until, spec.max_iterations, spec.max_seconds, scalar=scalar)
+    kept = [name for name in FILES if name != "result.json"] if resume else ["checkpoint.pt"]
+    begun = folder is None
+
+    def begin() -> None:
+        nonlocal begun
+        if folder is not None and not begun:
+            folder.begin(spec, kept)
+            begun = True
+
+    def listen(event: Event) -> None:
+        begin()
+        if not quiet:
+            display(event)
+
+    with display:
+        run = run_solver(
+            problem,
+            spec.method,
+            name=registry.short(spec.problem),
+            levels=spec.levels,
+            coarsening=spec.coarsening,
+            until=spec.until,
+            max_iterations=spec.max_iterations,
+            max_seconds=spec.max_seconds,
+            memory=spec.memory,
+            listener=listen,
+            announce=None if quiet else lambda hierarchy: _say(str(hierarchy)),
+            checkpoint=None if folder is None else folder / "checkpoint.pt",
+            resume=resume,
+        )
+        begin()
+    return run
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGINT and SIGTERM raise KeyboardInterrupt; what follows within a second counts as the same request."""
+    asked = float("-inf")
+
+    def stop(number: int, frame: object) -> None:
+        nonlocal asked
+        if time.monotonic() - asked > 1.0:
+            asked = time.monotonic()
+            raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _sentence(error: Exception) -> str | None:
+    """What to tell the user of an error that is not ours; None for one that is."""
+    if isinstance(error, MultilevelError):
+        return str(error)
+    if hasattr(error, "format_message"):  # wrong usage of the command line
+        return " ".join(str(error.format_message()).split())
+    if isinstance(error, OSError):
+        return f"cannot read or write {error.filename or 'a file'}: {error.strerror or error}"
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in str(error):
+        return "the memory does not suffice: give a smaller --memory, so that less is held at once"
+    return f"the problem's code failed: {registry.told(error)}" if registry.is_users(error) else None
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def _print_json(record: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(finite(record), indent=2, allow_nan=False) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""The report of a run: one self-contained HTML file, and the pictures in it, made from the files of its folder.
+
+Nothing is fetched and nothing is executed by the page: pictures are data URIs, every text is escaped, and a
+content security policy forbids the rest.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from multilevel_opt.checkpoint import write_json, written
+from multilevel_opt.pictures import convergence_picture, draw_solution, drawable, solution_values
+from multilevel_opt.solve import Problem, Run
+from multilevel_opt.study.folder import (
+    Spec,
+    read_history,
+    read_json,
+    read_solution,
+    write_history,
+    write_solution,
+)
+
+COUNTS = {
+    "function": "f",
+    "gradient": "∇f",
+    "residual": "r",
+    "jacobian": "J",
+    "jvp": "J·v",
+    "vjp": "Jᵀ·w",
+    "hvp": "H·v",
+}
+ERRORS = {"rmse": "RMSE", "relative_l2": "relative L2 error", "loss": "loss", "gradient_norm": "gradient norm"}
+
+
+def save_run(folder: Path, run: Run, problem: Problem) -> None:
+    """Write the data of a finished run: history, solution, and last the record."""
+    write_history(folder / "history.csv", run.result.history)
+    values = solution_values(problem, run.result.x)
+    if values is not None:
+        write_solution(folder / "solution.npz", values)
+    write_json(folder / "result.json", run.record)
+
+
+def write_report(folder: Path) -> Path:
+    """Draw the pictures and write ``report.html`` from the files of a run's folder; raises ``InputError``."""
+    spec, record = Spec.read(folder / "run.json"), read_json(folder / "result.json")
+    history, values = read_history(folder / "history.csv"), read_solution(folder / "solution.npz")
+    pictures = {"solution": folder / "solution.png"} if values is not None and drawable(values) else {}
+    if values is not None and pictures:
+        written(pictures["solution"], lambda temporary: draw_solution(values, temporary))
+    pictures["convergence"] = folder / "convergence.png"
+    written(pictures["convergence"], lambda temporary: convergence_picture(history, temporary))
+    page = html(record, spec, {name: path.read_bytes() for name, path in pictures.items()})
+    return written(folder / "report.html", lambda temporary: temporary.write_text(page, encoding="utf-8"))
+
+
+def html(record: Mapping[str, Any], spec: Spec, pictures: Mapping[str, bytes]) -> str:
+    """The page of a record with its pictures (PNG, by name)."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"number": number, "bytes": in_bytes}
+    template = environment.from_string(
+        files("multilevel_opt.study").joinpath("report.html.j2").read_text(encoding="utf-8")
+    )
+    return template.render(
+        record=record,
+        command=spec.command,
+        measures=[(label, record[name]) for name, label in ERRORS.items() if record.get(name) is not None],
+        targets={ERRORS.get(name, name): value for name, value in (record.get("target") or {}).items()},
+        levels=levels(record),
+        counts=_counted(record),
+        pictures={name: base64.b64encode(data).decode("ascii") for name, data in pictures.items()},
+    )
+
+
+def levels(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row for each level, finest first, as the table of the report shows them."""
+    sizes: Sequence[int] = record.get("level_parameters") or []
+    columns = {
+        "unknowns": sizes,
+        "nnz": record.get("level_nnz"),
+        "kind": record.get("level_kinds"),
+        "iterations": record.get("iterations_per_level"),
+        "flops": record.get("flops_per_level"),
+        **{name: record["evaluations"][name] for name in _counted(record)},
+    }
+    return [{name: values[k] if values else None for name, values in columns.items()} for k in range(len(sizes))]
+
+
+def _counted(record: Mapping[str, Any]) -> dict[str, str]:
+    """Kinds of evaluations that happened at all, with their labels."""
+    evaluations = record.get("evaluations") or {}
+    return {name: label for name, label in COUNTS.items() if any(evaluations.get(name) or [])}
+
+
+def number(value: Any) -> str:
+    """A number in the figures that matter; a dash where there is none."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, int):
+        return f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+    if value == 0 or 1e-2 <= abs(value) < 1e5:
+        return f"{value:.4g}"
+    mantissa, exponent = f"{value:.2e}".split("e")
+    mantissa = mantissa.rstrip("0").rstrip(".")
+    power = f"10{str(int(exponent)).translate(_RAISED)}"
+    return power if mantissa == "1" else f"{mantissa} · {power}"
+
+
+def in_bytes(value: Any) -> str:
+    """A number of bytes in binary units."""
+    if not isinstance(value, int | float):
+        return "–"
+    units = ("B", "KiB", "MiB", "GiB", "TiB")
+    size, k = float(value), 0
+    while size >= 1024 and k + 1 < len(units):
+        size, k = size / 1024, k + 1
+    return f"{size:.3g} {units[k]}"
+
+
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
