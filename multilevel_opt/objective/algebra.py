@@ -157,7 +157,9 @@ class PowerNorm(Objective):
 
         def third(u: Tensor, v: Tensor) -> Tensor:
             su, sv = s @ u, s @ v
-            return b * (su * v + sv * u + (u @ v) * s) + c * su * sv * s
+            mixed: Tensor = su * v + sv * u + (u @ v) * s
+            total: Tensor = b * mixed + (c * su * sv) * s
+            return total
 
         forms: tuple[Form, ...] = (lambda: gradient, second, third)
         normal = None
