@@ -148,7 +148,7 @@ class PowerNorm(Objective):
             raise UnsupportedCombination(f"the penalty is expanded up to order 3, asked for {order}: use q ≤ 3")
         s = y - self.center
         w, p, rho = self.weight, self.power, torch.linalg.vector_norm(s)
-        a, b, c = w * rho.pow(p - 2), _over(w * (p - 2), rho, p - 4), _over(w * (p - 2) * (p - 4), rho, p - 6)
+        a, b, c = rho.pow(p - 2) * w, _over(w * (p - 2), rho, p - 4), _over(w * (p - 2) * (p - 4), rho, p - 6)
         gradient = a * s
 
         def second(u: Tensor) -> Tensor:
