@@ -30,7 +30,7 @@ from multilevel_opt.objective.base import Objective
 from multilevel_opt.recorder import Recorder
 from multilevel_opt.result import Event, Status
 from multilevel_opt.state import Cycle, State
-from multilevel_opt.stopping import Displacement, GradientNorm, MaxIterations, Progress, Stop, Verdict
+from multilevel_opt.stopping import Displacement, GradientNorm, MaxIterations, Progress, Stagnation, Stop, Verdict
 from multilevel_opt.subproblem.base import Step, Subproblem
 from multilevel_opt.transfer.operator import TransferOperator
 
@@ -155,6 +155,8 @@ class Multilevel:
         norm = transfer.norm() if isinstance(state.globalization, TrustRegion) else 1.0
         inner = self.init(mu, start, state.globalization.coarsened(own, norm), state.below[1:])
         stop: Stop = MaxIterations(self.cycle.coarse_iterations) | GradientNorm(self.cycle.tolerance)
+        if self.cycle.stagnation:
+            stop = stop | Stagnation(self.cycle.stagnation)
         if isinstance(state.globalization, TrustRegion):
             stop = stop | Displacement(state.globalization.scalar / max(norm, 1e-300))
         final, _ = drive(self, mu, inner, hierarchy.coarser, recorder, stop, level + 1)
@@ -245,6 +247,7 @@ def drive(
     """
     start = state.x
     iteration = done
+    losses = [state.loss]
     while True:
         progress = Progress(
             iteration,
@@ -253,6 +256,7 @@ def drive(
             recorder.clock.seconds(),
             recorder.metrics if level == 0 else {},
             float((state.x - start).norm()) if level else 0.0,
+            losses,
         )
         verdict = stop(progress)
         if verdict is None and state.failure is not None:
@@ -261,5 +265,6 @@ def drive(
             return state, verdict
         state = solver.step(f, state, hierarchy, recorder, level)
         iteration += 1
+        losses.append(state.loss)
         if after is not None and after(state):
             return state, (Status.USER, Status.USER.value)

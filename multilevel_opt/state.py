@@ -18,7 +18,9 @@ class Cycle:
     """When and how long the solver works on the coarse level.
 
     Attributes:
-        coarse_iterations: iterations of a coarse solve.
+        coarse_iterations: at most so many iterations of a coarse solve.
+        stagnation: leave the coarse level when five iterations there decrease its objective by less than this
+            fraction; 0 never does.
         taylor_steps: Taylor steps between two coarse steps.
         kappa: κ of the usefulness test; below min(1, ‖R‖).
         tolerance: ε of the usefulness test and gradient tolerance of coarse solves.
@@ -27,6 +29,7 @@ class Cycle:
     """
 
     coarse_iterations: int = 10
+    stagnation: float = 0.0
     taylor_steps: int = 1
     kappa: float = 0.1
     tolerance: float = 0.0

@@ -6,7 +6,7 @@ decided, or None.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
 
@@ -27,6 +27,7 @@ class Progress:
         seconds: of solving so far.
         metrics: error measures by name.
         displacement: distance from the start point of this solve.
+        losses: f at the start and after every iteration of this solve.
     """
 
     iteration: int
@@ -35,6 +36,7 @@ class Progress:
     seconds: float
     metrics: Mapping[str, float]
     displacement: float = 0.0
+    losses: Sequence[float] = ()
 
 
 class Stop:
@@ -141,6 +143,22 @@ class Displacement(Stop):
             Status.USER,
             f"the coarse iterate is {progress.displacement:.3g} away, the ball has radius {self.limit:.3g}",
         )
+
+
+@dataclass(frozen=True)
+class Stagnation(Stop):
+    """f decreased by less than ``fraction`` of its value over the last ``window`` iterations."""
+
+    fraction: float
+    window: int = 5
+
+    def __call__(self, progress: Progress) -> Verdict | None:
+        if len(progress.losses) <= self.window:
+            return None
+        before, now = progress.losses[-1 - self.window], progress.losses[-1]
+        if before - now >= self.fraction * abs(before):
+            return None
+        return Status.STALLED, f"loss fell from {before:.3g} to {now:.3g} in {self.window} iterations"
 
 
 @dataclass(frozen=True)

@@ -147,7 +147,8 @@ class PowerNorm(Objective):
         if order > 3:
             raise UnsupportedCombination(f"the penalty is expanded up to order 3, asked for {order}: use q ≤ 3")
         s = y - self.center
-        w, p, rho = self.weight, self.power, torch.linalg.vector_norm(s)
+        w, p = self.weight, self.power
+        rho: Tensor = torch.linalg.vector_norm(s)
         a, b, c = rho.pow(p - 2) * w, _over(w * (p - 2), rho, p - 4), _over(w * (p - 2) * (p - 4), rho, p - 6)
         gradient = a * s
 
