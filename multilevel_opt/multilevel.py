@@ -160,7 +160,8 @@ class Multilevel:
         if isinstance(state.globalization, TrustRegion):
             stop = stop | Displacement(state.globalization.scalar / max(norm, 1e-300))
         final, _ = drive(self, mu, inner, hierarchy.coarser, recorder, stop, level + 1)
-        step = Step(transfer.prolong(final.x - start), (inner.loss - final.loss) / transfer.scale)
+        alpha = 1.0 if below.objective is None else transfer.scale  # a Galerkin model is f itself, not α f
+        step = Step(transfer.prolong(final.x - start), (inner.loss - final.loss) / alpha)
         state = replace(
             state,
             below=(final.globalization, *final.below),
