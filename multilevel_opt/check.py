@@ -15,6 +15,7 @@ from torch import Tensor
 
 from multilevel_opt import build
 from multilevel_opt.coarse import coarse_model
+from multilevel_opt.curvature import Exact
 from multilevel_opt.errors import InputError, MultilevelError
 from multilevel_opt.hierarchy import Hierarchy
 from multilevel_opt.ledger import Ledger
@@ -115,7 +116,8 @@ def coherence(
     transfer = level.transfer_at(f, x, 0)
     fine = f.exact
     model = fine.expand(x, order)
-    mu, start = coarse_model(fine if level.objective is None else f, model, level, transfer, x, order, Ledger())
+    above = fine if level.objective is None else f
+    mu, start = coarse_model(above, model, level, transfer, x, order, Exact(), Ledger())
     coarse, target = (
         mu.exact.expand(start, order),
         (model @ transfer).scaled(transfer.scale if level.objective else 1.0),

@@ -146,7 +146,14 @@ class Multilevel:
         """Minimize the coarse model by this loop and prolong the correction."""
         below = hierarchy.levels[0]
         mu, start = coarse_model(
-            f, state.model, below, transfer, state.x, self.cycle.coherence, recorder.ledgers[level + 1]
+            f,
+            state.model,
+            below,
+            transfer,
+            state.x,
+            self.cycle.coherence,
+            state.curvature,
+            recorder.ledgers[level + 1],
         )
         penalty = state.globalization.penalty(start)
         if penalty is not None:
