@@ -160,7 +160,11 @@ class Multilevel:
             mu = mu + penalty
         own = state.below[0] if state.below else None
         norm = transfer.norm() if isinstance(state.globalization, TrustRegion) else 1.0
-        inner = self.init(mu, start, state.globalization.coarsened(own, norm), state.below[1:])
+        state = replace(state, wait=self.cycle.taylor_steps, visits=state.visits + 1, moved=False)
+        try:
+            inner = self.init(mu, start, state.globalization.coarsened(own, norm), state.below[1:])
+        except NonFiniteError:
+            return state, _Outcome(-inf, 0, "the coarse model is not finite at its start point")
         stop: Stop = MaxIterations(self.cycle.coarse_iterations) | GradientNorm(self.cycle.tolerance)
         if self.cycle.stagnation:
             stop = stop | Stagnation(self.cycle.stagnation)
@@ -169,12 +173,7 @@ class Multilevel:
         final, _ = drive(self, mu, inner, hierarchy.coarser, recorder, stop, level + 1)
         alpha = 1.0 if below.objective is None else transfer.scale  # a Galerkin model is f itself, not α f
         step = Step(transfer.prolong(final.x - start), (inner.loss - final.loss) / alpha)
-        state = replace(
-            state,
-            below=(final.globalization, *final.below),
-            wait=self.cycle.taylor_steps,
-            visits=state.visits + 1,
-        )
+        state = replace(state, below=(final.globalization, *final.below))
         state, trial, note = self._try(f, state, step, likely=below.objective is None)
         return replace(state, globalization=state.globalization.after_coarse(trial)), _Outcome(trial.ratio, 1, note)
 
