@@ -171,9 +171,11 @@ class Multilevel:
         if isinstance(state.globalization, TrustRegion):
             stop = stop | Displacement(state.globalization.scalar / max(norm, 1e-300))
         final, _ = drive(self, mu, inner, hierarchy.coarser, recorder, stop, level + 1)
+        state = replace(state, below=(final.globalization, *final.below))
+        if final.x is inner.x:
+            return state, _Outcome(-inf, 0, "the coarse level found no decrease")
         alpha = 1.0 if below.objective is None else transfer.scale  # a Galerkin model is f itself, not α f
         step = Step(transfer.prolong(final.x - start), (inner.loss - final.loss) / alpha)
-        state = replace(state, below=(final.globalization, *final.below))
         state, trial, note = self._try(f, state, step, likely=below.objective is None)
         return replace(state, globalization=state.globalization.after_coarse(trial)), _Outcome(trial.ratio, 1, note)
 
