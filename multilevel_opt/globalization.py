@@ -276,8 +276,9 @@ class TrustRegion:
         return None
 
     def coarsened(self, own: TrustRegion | None, norm: float) -> TrustRegion:
-        """The radius of the level above, measured through P (Gratton, Sartenaer & Toint 2008, section 2)."""
-        return replace(self, radius=self.scalar / max(norm, 1e-300))
+        """The radius of the level above, measured through P (Gratton, Sartenaer & Toint 2008, section 2); its bound."""
+        radius = self.scalar / max(norm, 1e-300)
+        return replace(self, radius=radius, maximum=radius)
 
 
 def curvature_scale(model: Taylor) -> float:

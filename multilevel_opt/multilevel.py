@@ -168,14 +168,16 @@ class Multilevel:
         stop: Stop = MaxIterations(self.cycle.coarse_iterations) | GradientNorm(self.cycle.tolerance)
         if self.cycle.stagnation:
             stop = stop | Stagnation(self.cycle.stagnation)
-        if isinstance(state.globalization, TrustRegion):
-            stop = stop | Displacement(state.globalization.scalar / max(norm, 1e-300))
+        ball = state.globalization.scalar / max(norm, 1e-300) if isinstance(state.globalization, TrustRegion) else inf
+        stop = stop | Displacement(ball)
         final, _ = drive(self, mu, inner, hierarchy.coarser, recorder, stop, level + 1)
         state = replace(state, below=(final.globalization, *final.below))
         if final.x is inner.x:
             return state, _Outcome(-inf, 0, "the coarse level found no decrease")
         alpha = 1.0 if below.objective is None else transfer.scale  # a Galerkin model is f itself, not α f
-        step = Step(transfer.prolong(final.x - start), (inner.loss - final.loss) / alpha)
+        s = final.x - start
+        outside = float(s.norm()) >= Displacement.edge * ball
+        step = Step(transfer.prolong(s), (inner.loss - final.loss) / alpha, outside)
         state, trial, note = self._try(f, state, step, likely=below.objective is None)
         return replace(state, globalization=state.globalization.after_coarse(trial)), _Outcome(trial.ratio, 1, note)
 
