@@ -242,6 +242,10 @@ class TrustRegion:
     def __post_init__(self) -> None:
         if self.radius is not None and not 0 < self.radius < inf:
             raise InputError(f"trust-region radius {self.radius} is out of range: give a finite number > 0")
+        if not (0 < self.eta1 <= self.eta2 < 1 and 0 < self.shrink < 1 < self.grow < inf):
+            raise InputError(f"{self} breaks 0 < eta1 <= eta2 < 1, 0 < shrink < 1 < grow: use such values")
+        if not 0 <= self.minimum < self.maximum:
+            raise InputError(f"trust-region bounds {self.minimum}, {self.maximum} break 0 <= minimum < maximum")
 
     @property
     def started(self) -> bool:
