@@ -162,26 +162,38 @@ class Multilevel:
         """Minimize the coarse model by this loop and prolong the correction."""
         below = hierarchy.levels[0]
         mu, start = coarse_model(
-            f, state.model, below, transfer, state.x, self.cycle.coherence, recorder.ledgers[level + 1]
+            f,
+            state.model,
+            below,
+            transfer,
+            state.x,
+            self.cycle.coherence,
+            state.curvature,
+            recorder.ledgers[level + 1],
         )
         penalty = state.globalization.penalty(start)
         if penalty is not None:
             mu = mu + penalty
         own = state.below[0] if state.below else None
         norm = transfer.norm() if isinstance(state.globalization, TrustRegion) else 1.0
-        inner = self.init(mu, start, state.globalization.coarsened(own, norm), state.below[1:])
+        state = replace(state, visits=state.visits + 1, moved=False)
+        try:
+            inner = self.init(mu, start, state.globalization.coarsened(own, norm), state.below[1:])
+        except NonFiniteError:
+            return state, _Outcome(-inf, 0, "the coarse model is not finite at its start point")
         stop: Stop = MaxIterations(self.cycle.coarse_iterations) | GradientNorm(self.cycle.tolerance)
         if self.cycle.stagnation:
             stop = stop | Stagnation(self.cycle.stagnation)
-        if isinstance(state.globalization, TrustRegion):
-            stop = stop | Displacement(state.globalization.scalar / max(norm, 1e-300))
+        ball = state.globalization.scalar / max(norm, 1e-300) if isinstance(state.globalization, TrustRegion) else inf
+        stop = stop | Displacement(ball)
         final, _ = drive(self, mu, inner, hierarchy.coarser, recorder, stop, level + 1)
-        step = Step(transfer.prolong(final.x - start), (inner.loss - final.loss) / transfer.scale)
-        state = replace(
-            state,
-            below=(final.globalization, *final.below),
-            visits=state.visits + 1,
-        )
+        state = replace(state, below=(final.globalization, *final.below))
+        if final.x is inner.x:
+            return state, _Outcome(-inf, 0, "the coarse level found no decrease")
+        alpha = 1.0 if below.objective is None else transfer.scale  # a Galerkin model is f itself, not α f
+        s = final.x - start
+        outside = float(s.norm()) >= Displacement.edge * ball
+        step = Step(transfer.prolong(s), (inner.loss - final.loss) / alpha, outside)
         state, trial, note = self._try(f, state, step, likely=below.objective is None)
         return replace(state, globalization=state.globalization.after_coarse(trial)), _Outcome(trial.ratio, 1, note)
 

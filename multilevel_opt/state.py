@@ -8,6 +8,7 @@ from math import log
 from torch import Tensor
 
 from multilevel_opt.curvature import Curvature
+from multilevel_opt.errors import InputError
 from multilevel_opt.globalization import Globalization
 from multilevel_opt.objective.taylor import Taylor
 from multilevel_opt.result import Status
@@ -39,6 +40,11 @@ class Cycle:
     tolerance: float = 0.0
     coherence: int = 1
     max_trials: int = 200
+
+    def __post_init__(self) -> None:
+        counts = min(self.coarse_iterations, self.taylor_steps, self.coherence, self.max_trials)
+        if counts < 1 or not (self.kappa >= 0 and self.tolerance >= 0 and self.stagnation >= 0):
+            raise InputError(f"{self} has a count below 1 or a negative tolerance: use larger values")
 
 
 def progress_made(before: float, after: float) -> float:
