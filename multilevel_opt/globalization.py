@@ -159,8 +159,8 @@ class Regularization:
         power: p; None means q + 1 for a model of order q.
         policy: acceptance and update of σ.
         weight: σ; None means: from the first model (1e-3 of the mean eigenvalue of JᵀJ, or 1 without J).
-        minimum, maximum: bounds of σ; beyond ``maximum`` no step can change x and the solver stops. From the
-            smallest allowed σ the trials of one iteration can reach any useful value again.
+        minimum, maximum: bounds of σ; beyond ``maximum`` no step can change x and the solver stops, and from
+            ``minimum`` the trials of one iteration reach any useful σ again.
         inherited: coarse solves add (σ/p)‖s‖^p of the fine level to their objective and start from its σ, as
             published; otherwise every level keeps a σ of its own.
     """
@@ -175,10 +175,8 @@ class Regularization:
     def __post_init__(self) -> None:
         if self.weight is not None and not 0 < self.weight < inf:
             raise InputError(f"regularization weight {self.weight} is out of range: give a finite number > 0")
-        if self.power is not None and self.power < 2:
-            raise InputError(f"regularization power {self.power} is out of range: give 2 or more")
-        if not 0 < self.minimum < self.maximum < inf:
-            raise InputError(f"regularization bounds {self.minimum}, {self.maximum} break 0 < minimum < maximum < inf")
+        if not (0 < self.minimum < self.maximum < inf and (self.power is None or self.power >= 2)):
+            raise InputError(f"{self} breaks 0 < minimum < maximum < inf or power >= 2: use such values")
 
     @property
     def started(self) -> bool:
@@ -244,8 +242,8 @@ class TrustRegion:
             raise InputError(f"trust-region radius {self.radius} is out of range: give a finite number > 0")
         if not (0 < self.eta1 <= self.eta2 < 1 and 0 < self.shrink < 1 < self.grow < inf):
             raise InputError(f"{self} breaks 0 < eta1 <= eta2 < 1, 0 < shrink < 1 < grow: use such values")
-        if not 0 <= self.minimum < self.maximum:
-            raise InputError(f"trust-region bounds {self.minimum}, {self.maximum} break 0 <= minimum < maximum")
+        if not (self.minimum > 0 and self.maximum > 0):
+            raise InputError(f"trust-region bounds {self.minimum}, {self.maximum} are out of range: give numbers > 0")
 
     @property
     def started(self) -> bool:
@@ -273,7 +271,8 @@ class TrustRegion:
 
     def update(self, trial: Trial) -> TrustRegion:
         if not self.accepts(trial):
-            return replace(self, radius=self.shrink * min(self.scalar, trial.step_norm or self.scalar))
+            shrunk = self.shrink * min(self.scalar, trial.step_norm or self.scalar)
+            return replace(self, radius=max(shrunk, 0.5 * self.minimum))
         if trial.ratio >= self.eta2 and trial.on_boundary:
             return replace(self, radius=min(self.maximum, self.grow * self.scalar))
         return self
