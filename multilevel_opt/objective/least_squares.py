@@ -76,14 +76,15 @@ class LeastSquares(Objective):
                 f"a least-squares model has order at most 2, asked for {order}: use Exact() curvature for higher orders"
             )
         r, operator = self._linearized(x)
+        stored = 2.0 * operator.nnz if isinstance(operator, Dense) else 0.0  # other products count themselves
         gradient = operator.rmatvec(r)
-        self.ledger.count("gradient", 2.0 * operator.nnz)
+        self.ledger.count("gradient", stored)
         value = 0.5 * (r @ r)
         if order == 1:
             return Taylor(value, (lambda: gradient,))
 
         def hvp(v: Tensor) -> Tensor:
-            self.ledger.count("hvp", 4.0 * operator.nnz)
+            self.ledger.count("hvp", 2 * stored)
             return operator.rmatvec(operator.matvec(v))
 
         def second(s: Tensor) -> Tensor:
