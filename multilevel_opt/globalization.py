@@ -4,8 +4,7 @@
 rule that accepts a trial point and moves σ or Δ, since that rule decides more than any other choice
 (docs/design.md, "Damping policy"):
 
-``GainRatio``             accept when (f − f⁺)/(T(0) − T(s)) ≥ η₁; σ × γ₂, γ₁ or γ₃ (Calandra, Gratton,
-                          Riccietti & Vasseur 2020, constants of their experiments)
+``GainRatio``             accept when (f − f⁺)/(T(0) − T(s)) ≥ η₁; σ × γ₂, γ₁ or γ₃ (Calandra et al. 2020)
 ``DelayedGratification``  accept any decrease; σ ÷ down on success, σ × up on failure (Transtrum & Sethna 2012)
 """
 
@@ -180,7 +179,7 @@ class Regularization:
 
     @property
     def started(self) -> bool:
-        return self.weight is not None and self.power is not None
+        return None not in (self.weight, self.power)
 
     @property
     def scalar(self) -> float:
@@ -226,7 +225,7 @@ class TrustRegion:
         radius: Δ; None means 1.
         eta1, eta2: accept from η₁ on, enlarge from η₂ on.
         shrink, grow: factors of Δ.
-        minimum, maximum: bounds of Δ; below ``minimum`` the solver stops.
+        minimum, maximum: bounds of Δ; the solver stops below ``minimum``.
     """
 
     radius: float | None = None
