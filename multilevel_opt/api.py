@@ -75,6 +75,7 @@ def minimize(
             f"the hierarchy has {levels.unknowns} unknowns on its finest level, x0 has {x.numel()}: "
             "build it for this problem"
         )
+    levels = levels.to(x)
     recorder = Recorder([Ledger() for _ in range(len(levels))], monitors or {}, listener=listener)
     recorder.ledgers[0].work(levels.flops)
     objective = objective.counted(recorder.ledgers[0])
