@@ -210,7 +210,7 @@ class _Run:
         last = recorder.history[-1] if recorder.history else None
         if last is not None and last.note and status in (Status.NON_FINITE, Status.STALLED):
             message = f"{message} ({last.note})"
-        better = state.best[0] < state.loss
+        better = state.best[0] < state.loss and not status.converged  # what converged is the iterate
         return Result(
             state.best[1] if better else state.x,
             state.best[0] if better else state.loss,

@@ -192,8 +192,8 @@ class Multilevel:
         finite = isfinite(loss)
         length = float(step.s.norm())
         trial = Trial(state.loss - loss if finite else -inf, step.predicted, length, step.on_boundary)
-        best = (loss, x) if finite and loss < state.best[0] else state.best
-        state = replace(state, best=best, moved=False)
+        known = state.best
+        state = replace(state, best=(loss, x) if finite and loss < known[0] else known, moved=False)
         if not finite:
             return state, trial, "the objective is not finite at the trial point"
         if not state.globalization.accepts(trial):
@@ -203,8 +203,7 @@ class Multilevel:
             model = curvature.expand(f, x, self.order)
         norm = float(model.gradient.norm())
         if not isfinite(norm):
-            state = replace(state, best=best if best[1] is not x else (state.loss, state.x))
-            return state, replace(trial, decrease=-inf), "the gradient is not finite at the trial point"
+            return replace(state, best=known), replace(trial, decrease=-inf), "the gradient is not finite at the trial point"
         curvature = curvature.updated(step.s, model.gradient - state.model.gradient)
         moved = replace(
             state,
