@@ -203,7 +203,7 @@ class Multilevel:
         A likely step is expanded at once; otherwise the value decides first.
         """
         x = state.x + step.s
-        model = self.curvature.expand(f, x, self.order) if likely else None
+        model = state.curvature.expand(f, x, self.order) if likely else None
         loss = float(model.value) if model is not None else float(f(x))
         finite = isfinite(loss)
         length = float(step.s.norm())
@@ -219,7 +219,8 @@ class Multilevel:
             model = curvature.expand(f, x, self.order)
         norm = float(model.gradient.norm())
         if not isfinite(norm):
-            return replace(state, best=known), replace(trial, decrease=-inf), "the gradient is not finite at the trial point"
+            note = "the gradient is not finite at the trial point"
+            return replace(state, best=known), replace(trial, decrease=-inf), note
         curvature = curvature.updated(step.s, model.gradient - state.model.gradient)
         moved = replace(
             state,
