@@ -26,7 +26,8 @@ from multilevel_opt.result import Event
 from multilevel_opt.state import State
 
 SCHEMA = 1
-FIELDS = {"iteration", "x", "loss", "best_loss", "best_x", "globalization", "wait", "visits", "snapshot", "history"}
+FIELDS = {"iteration", "x", "loss", "best_loss", "best_x", "globalization", "snapshot", "history"}
+FIELDS |= {"wait", "visits", "interval", "phase"}
 SAME = 1e-3  # relative difference of f at the stored point, above which the problem is another one
 
 
@@ -92,7 +93,7 @@ def load(path: Path, like: Tensor) -> dict[str, Any]:
         raise InputError(
             f"cannot read the checkpoint {path}: {type(error).__name__}; give a folder made by --out"
         ) from error
-    if not isinstance(data, dict) or data.get("schema") != SCHEMA or not FIELDS <= data.keys():
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA or not data.keys() >= FIELDS:
         raise InputError(f"{path} is not a checkpoint of schema {SCHEMA}: run the problem again")
     if any(data[name].shape != like.shape or data[name].dtype != like.dtype for name in ("x", "best_x")):
         raise InputError(

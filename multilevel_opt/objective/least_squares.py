@@ -114,7 +114,6 @@ class LeastSquares(Objective):
     @property
     def exact(self) -> Objective:
         """½‖r‖² as a plain function, with its exact Hessian."""
-
         return _HalfSquares(self)
 
     def rows(self, ids: Tensor) -> LeastSquares:
