@@ -117,7 +117,8 @@ def restored(
     except KeyError as error:
         raise InputError(f"the checkpoint has no {error} of this method: resume with the same method") from error
     state = solver.init(f, data["x"], own, tuple(below))
-    if not abs(state.loss - data["loss"]) <= SAME * max(abs(state.loss), abs(data["loss"])):
+    rounding = 1e-10 * max((abs(event["loss"]) for event in data["history"]), default=0.0)
+    if not abs(state.loss - data["loss"]) <= SAME * abs(data["loss"]) + rounding:
         raise InputError(
             f"the objective at the point of the checkpoint is {state.loss:g}, there it was {data['loss']:g}: "
             "resume the same problem"
