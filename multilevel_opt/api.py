@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -74,6 +75,7 @@ def minimize(
             f"the hierarchy has {levels.unknowns} unknowns on its finest level, x0 has {x.numel()}: "
             "build it for this problem"
         )
+    levels = levels.to(x)
     recorder = Recorder([Ledger() for _ in range(len(levels))], monitors or {}, listener=listener)
     recorder.ledgers[0].work(levels.flops)
     objective = objective.counted(recorder.ledgers[0])
@@ -132,7 +134,12 @@ def within_memory(objective: LeastSquares, x: Tensor, memory: float | None = Non
 
 def start_point(x0: Any) -> Tensor:
     """x0 as a finite floating tensor of shape (n,), n ≥ 1, or a clear error."""
-    x = x0.detach().clone() if isinstance(x0, Tensor) else torch.as_tensor(x0)
+    try:
+        x = x0.detach().clone() if isinstance(x0, Tensor) else torch.as_tensor(np.array(x0))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"x0 must be a vector of numbers, got {type(x0).__name__}: give a tensor or array") from error
+    if x.is_complex():
+        raise InputError("x0 is complex: minimize over the real and imaginary parts in one real vector")
     if not x.is_floating_point():
         x = x.to(torch.float64)
     if x.ndim != 1 or x.numel() == 0:
@@ -203,7 +210,7 @@ class _Run:
         last = recorder.history[-1] if recorder.history else None
         if last is not None and last.note and status in (Status.NON_FINITE, Status.STALLED):
             message = f"{message} ({last.note})"
-        better = state.best[0] < state.loss
+        better = state.best[0] < state.loss and not status.converged  # what converged is the iterate
         return Result(
             state.best[1] if better else state.x,
             state.best[0] if better else state.loss,

@@ -26,6 +26,9 @@ from multilevel_opt.result import Event
 from multilevel_opt.state import State
 
 SCHEMA = 1
+FIELDS = {"iteration", "x", "loss", "best_loss", "best_x", "globalization", "snapshot", "history"}
+FIELDS |= {"wait", "visits", "interval", "phase"}
+SAME = 1e-3  # relative difference of f at the stored point, above which the problem is another one
 
 
 def written(path: Path, write: Callable[[Path], Any]) -> Path:
@@ -90,9 +93,9 @@ def load(path: Path, like: Tensor) -> dict[str, Any]:
         raise InputError(
             f"cannot read the checkpoint {path}: {type(error).__name__}; give a folder made by --out"
         ) from error
-    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA or not data.keys() >= FIELDS:
         raise InputError(f"{path} is not a checkpoint of schema {SCHEMA}: run the problem again")
-    if data["x"].shape != like.shape or data["x"].dtype != like.dtype:
+    if any(data[name].shape != like.shape or data[name].dtype != like.dtype for name in ("x", "best_x")):
         raise InputError(
             f"the checkpoint {path} holds {tuple(data['x'].shape)} {data['x'].dtype}, "
             f"the problem has {tuple(like.shape)} {like.dtype}: resume the same problem"
@@ -109,8 +112,17 @@ def restored(
             f"the checkpoint has {len(data['snapshot']['ledgers'])} levels, the hierarchy {len(hierarchy)}: "
             "resume with the same levels"
         )
-    own, *below = (solver.globalization.restored(memory) for memory in data["globalization"])
+    try:
+        own, *below = (solver.globalization.restored(memory) for memory in data["globalization"])
+    except KeyError as error:
+        raise InputError(f"the checkpoint has no {error} of this method: resume with the same method") from error
     state = solver.init(f, data["x"], own, tuple(below))
+    rounding = 1e-10 * max((abs(event["loss"]) for event in data["history"]), default=0.0)
+    if not abs(state.loss - data["loss"]) <= SAME * abs(data["loss"]) + rounding:
+        raise InputError(
+            f"the objective at the point of the checkpoint is {state.loss:g}, there it was {data['loss']:g}: "
+            "resume the same problem"
+        )
     recorder.history[:] = [Event(**event) for event in data["history"]]
     recorder.restore(data["snapshot"])
     return replace(

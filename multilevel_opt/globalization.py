@@ -4,8 +4,7 @@
 rule that accepts a trial point and moves σ or Δ, since that rule decides more than any other choice
 (docs/design.md, "Damping policy"):
 
-``GainRatio``             accept when (f − f⁺)/(T(0) − T(s)) ≥ η₁; σ × γ₂, γ₁ or γ₃ (Calandra, Gratton,
-                          Riccietti & Vasseur 2020, constants of their experiments)
+``GainRatio``             accept when (f − f⁺)/(T(0) − T(s)) ≥ η₁; σ × γ₂, γ₁ or γ₃ (Calandra et al. 2020)
 ``DelayedGratification``  accept any decrease; σ ÷ down on success, σ × up on failure (Transtrum & Sethna 2012)
 """
 
@@ -159,8 +158,8 @@ class Regularization:
         power: p; None means q + 1 for a model of order q.
         policy: acceptance and update of σ.
         weight: σ; None means: from the first model (1e-3 of the mean eigenvalue of JᵀJ, or 1 without J).
-        minimum, maximum: bounds of σ; beyond ``maximum`` no step can change x and the solver stops. From the
-            smallest allowed σ the trials of one iteration can reach any useful value again.
+        minimum, maximum: bounds of σ; beyond ``maximum`` no step can change x and the solver stops, and from
+            ``minimum`` the trials of one iteration reach any useful σ again.
         inherited: coarse solves add (σ/p)‖s‖^p of the fine level to their objective and start from its σ, as
             published; otherwise every level keeps a σ of its own.
     """
@@ -175,14 +174,12 @@ class Regularization:
     def __post_init__(self) -> None:
         if self.weight is not None and not 0 < self.weight < inf:
             raise InputError(f"regularization weight {self.weight} is out of range: give a finite number > 0")
-        if self.power is not None and self.power < 2:
-            raise InputError(f"regularization power {self.power} is out of range: give 2 or more")
-        if not 0 < self.minimum < self.maximum < inf:
-            raise InputError(f"regularization bounds {self.minimum}, {self.maximum} break 0 < minimum < maximum < inf")
+        if not (0 < self.minimum < self.maximum < inf and (self.power is None or self.power >= 2)):
+            raise InputError(f"{self} breaks 0 < minimum < maximum < inf or power >= 2: use such values")
 
     @property
     def started(self) -> bool:
-        return self.weight is not None and self.power is not None
+        return None not in (self.weight, self.power)
 
     @property
     def scalar(self) -> float:
@@ -228,7 +225,7 @@ class TrustRegion:
         radius: Δ; None means 1.
         eta1, eta2: accept from η₁ on, enlarge from η₂ on.
         shrink, grow: factors of Δ.
-        minimum, maximum: bounds of Δ; below ``minimum`` the solver stops.
+        minimum, maximum: bounds of Δ; the solver stops below ``minimum``.
     """
 
     radius: float | None = None
@@ -244,8 +241,8 @@ class TrustRegion:
             raise InputError(f"trust-region radius {self.radius} is out of range: give a finite number > 0")
         if not (0 < self.eta1 <= self.eta2 < 1 and 0 < self.shrink < 1 < self.grow < inf):
             raise InputError(f"{self} breaks 0 < eta1 <= eta2 < 1, 0 < shrink < 1 < grow: use such values")
-        if not 0 <= self.minimum < self.maximum:
-            raise InputError(f"trust-region bounds {self.minimum}, {self.maximum} break 0 <= minimum < maximum")
+        if not (self.minimum > 0 and self.maximum > 0):
+            raise InputError(f"trust-region bounds {self.minimum}, {self.maximum} are out of range: give numbers > 0")
 
     @property
     def started(self) -> bool:
@@ -273,7 +270,8 @@ class TrustRegion:
 
     def update(self, trial: Trial) -> TrustRegion:
         if not self.accepts(trial):
-            return replace(self, radius=self.shrink * min(self.scalar, trial.step_norm or self.scalar))
+            shrunk = self.shrink * min(self.scalar, trial.step_norm or self.scalar)
+            return replace(self, radius=max(shrunk, 0.5 * self.minimum))
         if trial.ratio >= self.eta2 and trial.on_boundary:
             return replace(self, radius=min(self.maximum, self.grow * self.scalar))
         return self

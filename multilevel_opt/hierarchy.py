@@ -8,7 +8,7 @@ restricted to x + P s. Its transfer operator is fixed, or chosen anew at every v
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import networkx
@@ -84,6 +84,11 @@ class Hierarchy:
                     f"the prolongation to level {number} has {level.transfer.n_fine} rows, "
                     f"but the level above has {above} unknowns: give a P of shape ({above}, n_coarse)"
                 )
+            if level.transfer is not None and level.transfer.n_coarse != level.unknowns:
+                raise ShapeError(
+                    f"level {number} has {level.unknowns} unknowns, but its prolongation has {level.transfer.n_coarse} "
+                    "columns: make the two numbers equal"
+                )
             above = level.unknowns
 
     def __len__(self) -> int:
@@ -96,6 +101,14 @@ class Hierarchy:
     def coarser(self) -> Hierarchy:
         """The hierarchy seen from the first coarse level."""
         return Hierarchy(self.levels[0].unknowns, self.levels[1:])
+
+    def to(self, like: Tensor) -> Hierarchy:
+        """The same hierarchy with its transfer operators in the dtype and on the device of ``like``."""
+        moved = (
+            level if level.transfer is None else replace(level, transfer=level.transfer.to(like))
+            for level in self.levels
+        )
+        return replace(self, levels=tuple(moved))
 
     @property
     def sizes(self) -> tuple[int, ...]:

@@ -203,13 +203,13 @@ class Multilevel:
         A likely step is expanded at once; otherwise the value decides first.
         """
         x = state.x + step.s
-        model = self.curvature.expand(f, x, self.order) if likely else None
+        model = state.curvature.expand(f, x, self.order) if likely else None
         loss = float(model.value) if model is not None else float(f(x))
         finite = isfinite(loss)
         length = float(step.s.norm())
         trial = Trial(state.loss - loss if finite else -inf, step.predicted, length, step.on_boundary)
-        best = (loss, x) if finite and loss < state.best[0] else state.best
-        state = replace(state, best=best, moved=False)
+        known = state.best
+        state = replace(state, best=(loss, x) if finite and loss < known[0] else known, moved=False)
         if not finite:
             return state, trial, "the objective is not finite at the trial point"
         if not state.globalization.accepts(trial):
@@ -219,8 +219,8 @@ class Multilevel:
             model = curvature.expand(f, x, self.order)
         norm = float(model.gradient.norm())
         if not isfinite(norm):
-            state = replace(state, best=best if best[1] is not x else (state.loss, state.x))
-            return state, replace(trial, decrease=-inf), "the gradient is not finite at the trial point"
+            note = "the gradient is not finite at the trial point"
+            return replace(state, best=known), replace(trial, decrease=-inf), note
         curvature = curvature.updated(step.s, model.gradient - state.model.gradient)
         moved = replace(
             state,

@@ -44,7 +44,7 @@ class Multilevel(torch.optim.Optimizer):
         self._flat = FlatModule(model)
         super().__init__([p for p in model.parameters() if p.requires_grad], {})
         self._solver = solver
-        self._hierarchy = hierarchy if hierarchy is not None else Hierarchy(sum(self._flat.sizes))
+        self._hierarchy = (hierarchy or Hierarchy(sum(self._flat.sizes))).to(self._flat.get())
         self._memory: State | None = None
         self._levels: list[dict[str, float]] = []
         self._visits = self._wait = 0

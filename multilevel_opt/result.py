@@ -81,7 +81,7 @@ class Result:
     """Outcome of a run.
 
     Attributes:
-        x: the best point seen, shape (n,).
+        x: the iterate that converged, otherwise the best point seen, shape (n,).
         fun: f(x).
         grad: ∇f at the last iterate, shape (n,).
         status: why the run stopped.

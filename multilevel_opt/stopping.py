@@ -72,7 +72,7 @@ class GradientNorm(Stop):
     tol: float
 
     def __call__(self, progress: Progress) -> Verdict | None:
-        if progress.gradient_norm > self.tol:
+        if not progress.gradient_norm <= self.tol:
             return None
         return Status.GRADIENT, f"gradient norm {progress.gradient_norm:.3g} <= {self.tol:g}"
 
@@ -112,7 +112,7 @@ class Loss(Stop):
     target: float
 
     def __call__(self, progress: Progress) -> Verdict | None:
-        if progress.loss > self.target:
+        if not progress.loss <= self.target:
             return None
         return Status.TARGET, f"loss {progress.loss:.3g} <= {self.target:g}"
 

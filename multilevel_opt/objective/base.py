@@ -96,8 +96,12 @@ class Function(Objective):
     def __call__(self, x: Tensor) -> Tensor:
         with torch.no_grad():
             value = self.function(x)
-        self.ledger.count("function", self._flops)
+        self.ledger.count("function", self.cost(x))
         return _scalar(value)
+
+    def cost(self, x: Tensor) -> float:
+        """Floating-point operations of one evaluation, asked for after it."""
+        return self._flops
 
     def expand(self, x: Tensor, order: int) -> Taylor:
         point = x.detach().clone().requires_grad_()
@@ -107,7 +111,7 @@ class Function(Objective):
                 (gradient,) = torch.autograd.grad(value, point, create_graph=order > 1, materialize_grads=True)
             else:
                 gradient = torch.zeros_like(point)
-        self.ledger.count("gradient", 3 * self._flops)
+        self.ledger.count("gradient", 3 * self.cost(x))
         flat = gradient.detach()
         forms: list[Form] = [lambda: flat]
         forms += [self._form(gradient, point, k) for k in range(1, order)]
@@ -129,7 +133,7 @@ class Function(Objective):
                         retain_graph=True,
                         materialize_grads=True,
                     )
-            self.ledger.count("hvp", 6 * self._flops * directions, times=directions)
+            self.ledger.count("hvp", 6 * self.cost(point) * directions, times=directions)
             return t.detach()
 
         return form

@@ -54,11 +54,8 @@ class LeastSquares(Objective):
     def residuals(self, x: Tensor) -> Tensor:
         """r(x), shape (m,), counted."""
         with torch.no_grad():
-            r = self.residual(x)
-        if not isinstance(r, Tensor) or r.ndim != 1:
-            shape = tuple(r.shape) if isinstance(r, Tensor) else type(r).__name__
-            raise ShapeError(f"the residual must return a tensor of shape (m,), got {shape}: use .reshape(-1)")
-        self.ledger.count("residual", self._unit(r, x))
+            r = _vector(self.residual(x))
+        self.ledger.count("residual", self.unit(r, x))
         return r
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -69,7 +66,8 @@ class LeastSquares(Objective):
         """(r, J) of shapes (m,) and (m, n), counted."""
         with torch.no_grad():
             r, jacobian = self.residual.linearize(x)
-        self.ledger.count("jacobian", 3 * self._unit(r, x))
+        _vector(r)
+        self.ledger.count("jacobian", 3 * self.unit(r, x))
         return r, jacobian
 
     def expand(self, x: Tensor, order: int) -> Taylor:
@@ -78,18 +76,19 @@ class LeastSquares(Objective):
                 f"a least-squares model has order at most 2, asked for {order}: use Exact() curvature for higher orders"
             )
         r, operator = self._linearized(x)
+        stored = 2.0 * operator.nnz if isinstance(operator, Dense) else 0.0  # other products count themselves
         gradient = operator.rmatvec(r)
-        self.ledger.count("gradient", 2.0 * operator.nnz)
+        self.ledger.count("gradient", stored)
         value = 0.5 * (r @ r)
         if order == 1:
             return Taylor(value, (lambda: gradient,))
 
         def hvp(v: Tensor) -> Tensor:
-            self.ledger.count("hvp", 4.0 * operator.nnz)
+            self.ledger.count("hvp", 2 * stored)
             return operator.rmatvec(operator.matvec(v))
 
         def second(s: Tensor) -> Tensor:
-            self.ledger.count("jvp", 4 * self._unit(r, x))
+            self.ledger.count("jvp", 4 * self.unit(r, x))
             return self.residual.second(x, s)
 
         normal = NormalForm(r, operator, None, 0.0, self.ledger, second)
@@ -100,7 +99,7 @@ class LeastSquares(Objective):
             r, jacobian = self.jacobian(x)
             return r, Dense(jacobian)
         r = self.residuals(x)
-        unit = self._unit(r, x)
+        unit = self.unit(r, x)
 
         def jvp(v: Tensor) -> Tensor:
             self.ledger.count("jvp", 2 * unit)
@@ -115,12 +114,7 @@ class LeastSquares(Objective):
     @property
     def exact(self) -> Objective:
         """½‖r‖² as a plain function, with its exact Hessian."""
-
-        def value(x: Tensor) -> Tensor:
-            r = self.residual(x)
-            return 0.5 * (r @ r)
-
-        return Function(value, ledger=self.ledger)
+        return _HalfSquares(self)
 
     def rows(self, ids: Tensor) -> LeastSquares:
         """The objective of the rows ``ids`` (int64, shape (k,)) alone."""
@@ -134,6 +128,31 @@ class LeastSquares(Objective):
         self.ledger.count("residual", 2.0 * residual.channels * self._rows * x.numel())
         return LeastSquares(residual, self.matrix_free, self.ledger), x[indices]
 
-    def _unit(self, r: Tensor, x: Tensor) -> float:
+    def unit(self, r: Tensor, x: Tensor) -> float:
+        """Floating-point operations of one residual."""
         self._rows = r.numel()
         return 2.0 * self.residual.channels * r.numel() * x.numel()
+
+
+class _HalfSquares(Function):
+    """½‖r‖² of a least-squares objective as a plain function, at the cost of its residual."""
+
+    def __init__(self, owner: LeastSquares) -> None:
+        super().__init__(self._value, ledger=owner.ledger)
+        self._owner = owner
+        self._cost = 0.0
+
+    def _value(self, x: Tensor) -> Tensor:
+        r = _vector(self._owner.residual(x))
+        self._cost = self._owner.unit(r, x)
+        return 0.5 * (r @ r)
+
+    def cost(self, x: Tensor) -> float:
+        return self._cost
+
+
+def _vector(r: Tensor) -> Tensor:
+    if not isinstance(r, Tensor) or r.ndim != 1:
+        shape = tuple(r.shape) if isinstance(r, Tensor) else type(r).__name__
+        raise ShapeError(f"the residual must return a tensor of shape (m,), got {shape}: use .reshape(-1)")
+    return r

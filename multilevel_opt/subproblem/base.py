@@ -33,7 +33,7 @@ class Prepared(Protocol):
     """A model made ready for many values of σ or Δ."""
 
     def solve(self, globalization: Any) -> Step | None:
-        """The step, or None when the system is numerically singular at this σ (raise it and ask again)."""
+        """The step, or None when the system is singular at this σ or not finite (raise σ and ask again)."""
         ...
 
 

@@ -59,6 +59,8 @@ class _Krylov:
         steps = self._basis.diagonal.numel() if self._basis is not None else min(self.options.steps, limit)
         while True:
             basis = self._extended(steps, g)
+            if not bool(torch.isfinite(basis.diagonal).all()):
+                return None
             small = basis.matrix()
             e1 = torch.zeros_like(basis.diagonal)
             e1[0] = norm

@@ -14,9 +14,9 @@ matrix-free   0  and  2 products per       a few vectors
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from math import inf, sqrt
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -73,12 +73,13 @@ def costed(form: Form, rows: int, columns: int, itemsize: int) -> Plan:
 
 
 def memory_budget(device: torch.device) -> float:
-    """Half of the memory that is free now on ``device``, in bytes."""
+    """Half of the memory that is available now on ``device`` (caches of files count as such), in bytes."""
     if device.type == "cuda":
         return 0.5 * torch.cuda.mem_get_info(device)[0]
     try:
-        return 0.5 * os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return 512.0 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
         return 4.0 * GIB
 
 
