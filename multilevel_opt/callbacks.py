@@ -146,7 +146,7 @@ class Forecast:
         if target <= limit and isfinite(target):
             return f", about {duration(target)} left"
         bound = "at most" if self._targets else "about"
-        return f", {bound} {duration(limit)} left" if isfinite(limit) else ""
+        return f", {bound} {duration(limit)} left" if 0 < limit < inf else ""
 
     def to_target(self) -> float:
         """Seconds to the nearest target at the pace of late; Inf where there is no decrease."""
@@ -207,6 +207,7 @@ def _numbers(finest: Event | None, last: Event, scalar: str) -> list[tuple[str, 
     shown = finest or last
     values = {"loss": shown.loss, "‖∇f‖": shown.gradient_norm, scalar: shown.scalar, **shown.metrics}
     level = f"{last.level}" if last.level == 0 else f"{last.level}, step {last.iteration}"
-    pairs = [("iteration", f"{finest.iteration if finest else 0}"), ("level", level)]
+    pairs = [("iteration", f"{finest.iteration}")] if finest else []
+    pairs += [("level", level)]
     pairs += [(name, f"{value:.2e}") for name, value in values.items()]
     return [part for name, value in pairs for part in ((f"{name} ", "dim"), (f"{value}  ", ""))]
