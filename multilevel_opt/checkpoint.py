@@ -70,6 +70,8 @@ def save(path: Path, state: State, recorder: Recorder, iteration: int) -> Path:
         "best_x": state.best[1],
         "globalization": [g.memory() for g in (state.globalization, *state.below)],
         "wait": state.wait,
+        "interval": state.interval,
+        "phase": list(state.phase),
         "visits": state.visits,
         "snapshot": recorder.snapshot(),
         "history": [event.as_dict() for event in recorder.history],
@@ -119,5 +121,7 @@ def restored(
         loss=data["loss"],
         best=(data["best_loss"], data["best_x"]),
         wait=data["wait"],
+        interval=data["interval"],
+        phase=(data["phase"][0], data["phase"][1]),
         visits=data["visits"],
     )

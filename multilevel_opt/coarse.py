@@ -16,6 +16,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from multilevel_opt.curvature import Curvature
 from multilevel_opt.hierarchy import Level
 from multilevel_opt.ledger import Ledger
 from multilevel_opt.objective.algebra import Polynomial
@@ -31,6 +32,7 @@ def coarse_model(
     transfer: TransferOperator,
     x: Tensor,
     order: int,
+    curvature: Curvature,
     ledger: Ledger,
 ) -> tuple[Objective, Tensor]:
     """The function μ of the coarse level and its start point y₀, of shape (n_c,).
@@ -42,6 +44,7 @@ def coarse_model(
         transfer: its transfer operator at x.
         x: the iterate above, shape (n,).
         order: coherence order k (ignored for Galerkin levels).
+        curvature: what stands for the second form, on both levels alike.
         ledger: where the coarse level records what it costs.
     """
     if level.objective is None:
@@ -50,6 +53,6 @@ def coarse_model(
     coarse = level.objective.counted(ledger)
     start = transfer.restrict_point(x)
     projected = (model.truncated(order) @ transfer).scaled(transfer.scale)
-    correction = projected - coarse.expand(start, order)
+    correction = projected - curvature.expand(coarse, start, order)
     centered = replace(correction, value=torch.zeros_like(correction.value))
     return coarse + Polynomial(start, centered, ledger), start

@@ -159,7 +159,8 @@ class Regularization:
         power: p; None means q + 1 for a model of order q.
         policy: acceptance and update of σ.
         weight: σ; None means: from the first model (1e-3 of the mean eigenvalue of JᵀJ, or 1 without J).
-        minimum, maximum: bounds of σ; beyond ``maximum`` no step can change x and the solver stops.
+        minimum, maximum: bounds of σ; beyond ``maximum`` no step can change x and the solver stops. From the
+            smallest allowed σ the trials of one iteration can reach any useful value again.
         inherited: coarse solves add (σ/p)‖s‖^p of the fine level to their objective and start from its σ, as
             published; otherwise every level keeps a σ of its own.
     """
@@ -167,13 +168,17 @@ class Regularization:
     power: int | None = None
     policy: Policy = GainRatio()
     weight: float | None = None
-    minimum: float = 0.0
+    minimum: float = 1e-30
     maximum: float = 1e40
     inherited: bool = False
 
     def __post_init__(self) -> None:
-        if self.weight is not None and not 0 <= self.weight < inf:
-            raise InputError(f"regularization weight {self.weight} is out of range: give a finite number >= 0")
+        if self.weight is not None and not 0 < self.weight < inf:
+            raise InputError(f"regularization weight {self.weight} is out of range: give a finite number > 0")
+        if self.power is not None and self.power < 2:
+            raise InputError(f"regularization power {self.power} is out of range: give 2 or more")
+        if not 0 < self.minimum < self.maximum < inf:
+            raise InputError(f"regularization bounds {self.minimum}, {self.maximum} break 0 < minimum < maximum < inf")
 
     @property
     def started(self) -> bool:
@@ -195,7 +200,7 @@ class Regularization:
         return {"weight": self.scalar, "power": float(self.power or 0)}
 
     def restored(self, memory: Mapping[str, float]) -> Regularization:
-        return replace(self, weight=memory["weight"], power=int(memory["power"]) or None)
+        return replace(self, weight=memory["weight"] or None, power=int(memory["power"]) or None)
 
     def accepts(self, trial: Trial) -> bool:
         return self.policy.accepts(trial)
@@ -237,6 +242,10 @@ class TrustRegion:
     def __post_init__(self) -> None:
         if self.radius is not None and not 0 < self.radius < inf:
             raise InputError(f"trust-region radius {self.radius} is out of range: give a finite number > 0")
+        if not (0 < self.eta1 <= self.eta2 < 1 and 0 < self.shrink < 1 < self.grow < inf):
+            raise InputError(f"{self} breaks 0 < eta1 <= eta2 < 1, 0 < shrink < 1 < grow: use such values")
+        if not 0 <= self.minimum < self.maximum:
+            raise InputError(f"trust-region bounds {self.minimum}, {self.maximum} break 0 <= minimum < maximum")
 
     @property
     def started(self) -> bool:
@@ -276,8 +285,9 @@ class TrustRegion:
         return None
 
     def coarsened(self, own: TrustRegion | None, norm: float) -> TrustRegion:
-        """The radius of the level above, measured through P (Gratton, Sartenaer & Toint 2008, section 2)."""
-        return replace(self, radius=self.scalar / max(norm, 1e-300))
+        """The radius of the level above, measured through P (Gratton, Sartenaer & Toint 2008, section 2); its bound."""
+        radius = self.scalar / max(norm, 1e-300)
+        return replace(self, radius=radius, maximum=radius)
 
 
 def curvature_scale(model: Taylor) -> float:

@@ -29,7 +29,7 @@ from multilevel_opt.hierarchy import Hierarchy
 from multilevel_opt.objective.base import Objective
 from multilevel_opt.recorder import Recorder
 from multilevel_opt.result import Event, Status
-from multilevel_opt.state import Cycle, State
+from multilevel_opt.state import Cycle, State, progress_made
 from multilevel_opt.stopping import Displacement, GradientNorm, MaxIterations, Progress, Stagnation, Stop, Verdict
 from multilevel_opt.subproblem.base import Step, Subproblem
 from multilevel_opt.transfer.operator import TransferOperator
@@ -80,10 +80,14 @@ class Multilevel:
     def step(self, f: Objective, state: State, hierarchy: Hierarchy, recorder: Recorder, level: int = 0) -> State:
         """One iteration of this level, recorded in ``recorder``."""
         transfer = self._useful_transfer(f, state, hierarchy)
+        flops = recorder.flops
         if transfer is None:
             after, outcome = self._taylor(f, state)
         else:
             after, outcome = self._coarse(f, state, hierarchy, transfer, recorder, level)
+        if hierarchy.levels:
+            spent = progress_made(state.loss, after.loss), recorder.flops - flops
+            after = self._paced(after, spent, coarse=transfer is not None)
         if level == 0:
             recorder.measure(after.x)
         recorder.record(
@@ -102,6 +106,18 @@ class Multilevel:
             )
         )
         return after
+
+    def _paced(self, state: State, spent: tuple[float, float], coarse: bool) -> State:
+        """Choose how many Taylor steps come before the next coarse step, from progress per flop."""
+        if not coarse:
+            return replace(state, phase=(state.phase[0] + spent[0], state.phase[1] + spent[1]))
+        interval = max(state.interval, self.cycle.taylor_steps)
+        if self.cycle.longest_wait and state.phase[1] > 0 and spent[1] > 0:
+            pays = spent[0] / spent[1] >= state.phase[0] / state.phase[1]
+            interval = (
+                max(self.cycle.taylor_steps, interval // 2) if pays else min(2 * interval, self.cycle.longest_wait)
+            )
+        return replace(state, wait=interval, interval=interval, phase=(0.0, 0.0))
 
     def _useful_transfer(self, f: Objective, state: State, hierarchy: Hierarchy) -> TransferOperator | None:
         """The transfer operator of the level below if a coarse step is due and useful."""
@@ -146,27 +162,38 @@ class Multilevel:
         """Minimize the coarse model by this loop and prolong the correction."""
         below = hierarchy.levels[0]
         mu, start = coarse_model(
-            f, state.model, below, transfer, state.x, self.cycle.coherence, recorder.ledgers[level + 1]
+            f,
+            state.model,
+            below,
+            transfer,
+            state.x,
+            self.cycle.coherence,
+            state.curvature,
+            recorder.ledgers[level + 1],
         )
         penalty = state.globalization.penalty(start)
         if penalty is not None:
             mu = mu + penalty
         own = state.below[0] if state.below else None
         norm = transfer.norm() if isinstance(state.globalization, TrustRegion) else 1.0
-        inner = self.init(mu, start, state.globalization.coarsened(own, norm), state.below[1:])
+        state = replace(state, visits=state.visits + 1, moved=False)
+        try:
+            inner = self.init(mu, start, state.globalization.coarsened(own, norm), state.below[1:])
+        except NonFiniteError:
+            return state, _Outcome(-inf, 0, "the coarse model is not finite at its start point")
         stop: Stop = MaxIterations(self.cycle.coarse_iterations) | GradientNorm(self.cycle.tolerance)
         if self.cycle.stagnation:
             stop = stop | Stagnation(self.cycle.stagnation)
-        if isinstance(state.globalization, TrustRegion):
-            stop = stop | Displacement(state.globalization.scalar / max(norm, 1e-300))
+        ball = state.globalization.scalar / max(norm, 1e-300) if isinstance(state.globalization, TrustRegion) else inf
+        stop = stop | Displacement(ball)
         final, _ = drive(self, mu, inner, hierarchy.coarser, recorder, stop, level + 1)
-        step = Step(transfer.prolong(final.x - start), (inner.loss - final.loss) / transfer.scale)
-        state = replace(
-            state,
-            below=(final.globalization, *final.below),
-            wait=self.cycle.taylor_steps,
-            visits=state.visits + 1,
-        )
+        state = replace(state, below=(final.globalization, *final.below))
+        if final.x is inner.x:
+            return state, _Outcome(-inf, 0, "the coarse level found no decrease")
+        alpha = 1.0 if below.objective is None else transfer.scale  # a Galerkin model is f itself, not α f
+        s = final.x - start
+        outside = float(s.norm()) >= Displacement.edge * ball
+        step = Step(transfer.prolong(s), (inner.loss - final.loss) / alpha, outside)
         state, trial, note = self._try(f, state, step, likely=below.objective is None)
         return replace(state, globalization=state.globalization.after_coarse(trial)), _Outcome(trial.ratio, 1, note)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import log
 
 from torch import Tensor
 
 from multilevel_opt.curvature import Curvature
+from multilevel_opt.errors import InputError
 from multilevel_opt.globalization import Globalization
 from multilevel_opt.objective.taylor import Taylor
 from multilevel_opt.result import Status
@@ -21,7 +23,9 @@ class Cycle:
         coarse_iterations: at most so many iterations of a coarse solve.
         stagnation: leave the coarse level when five iterations there decrease its objective by less than this
             fraction; 0 never does.
-        taylor_steps: Taylor steps between two coarse steps.
+        taylor_steps: Taylor steps between two coarse steps, at least.
+        longest_wait: when a coarse step brought less for its flops than the Taylor steps before it, twice as many
+            Taylor steps follow, up to this number; when it brought more, half as many. 0 never adapts.
         kappa: κ of the usefulness test; below min(1, ‖R‖).
         tolerance: ε of the usefulness test and gradient tolerance of coarse solves.
         coherence: order of the coherence law for levels with an objective of their own.
@@ -31,10 +35,21 @@ class Cycle:
     coarse_iterations: int = 10
     stagnation: float = 0.0
     taylor_steps: int = 1
+    longest_wait: int = 0
     kappa: float = 0.1
     tolerance: float = 0.0
     coherence: int = 1
     max_trials: int = 200
+
+    def __post_init__(self) -> None:
+        counts = min(self.coarse_iterations, self.taylor_steps, self.coherence, self.max_trials)
+        if counts < 1 or not (self.kappa >= 0 and self.tolerance >= 0 and self.stagnation >= 0):
+            raise InputError(f"{self} has a count below 1 or a negative tolerance: use larger values")
+
+
+def progress_made(before: float, after: float) -> float:
+    """Progress from one objective value to a lower one: log-decrease where both are positive, else decrease."""
+    return log(before / after) if before > 0 and after > 0 else before - after
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +66,8 @@ class State:
         prepared: the model made ready for steps, or None.
         below: last globalization of every coarser level, finest first.
         wait: Taylor steps to take before the next coarse step.
+        interval: Taylor steps between coarse steps at present.
+        phase: (decrease, flops) of the Taylor steps since the last coarse step.
         visits: coarse steps tried so far.
         moved: whether the last iteration was accepted.
         failure: why no trial point was acceptable, or None.
@@ -67,6 +84,8 @@ class State:
     prepared: Prepared | None = None
     below: tuple[Globalization, ...] = ()
     wait: int = 0
+    interval: int = 0
+    phase: tuple[float, float] = (0.0, 0.0)
     visits: int = 0
     moved: bool = False
     failure: Status | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
+from typing import ClassVar
 
 from multilevel_opt.errors import InputError
 from multilevel_opt.result import Status
@@ -132,12 +133,13 @@ class Metric(Stop):
 
 @dataclass(frozen=True)
 class Displacement(Stop):
-    """The iterate left the ball that the level above allows."""
+    """The iterate reached the boundary of the ball that the level above allows."""
 
     limit: float
+    edge: ClassVar[float] = 1 - 1e-8  # a step to the boundary may end a rounding short of it
 
     def __call__(self, progress: Progress) -> Verdict | None:
-        if progress.displacement < self.limit:
+        if progress.displacement < self.edge * self.limit:
             return None
         return (
             Status.USER,

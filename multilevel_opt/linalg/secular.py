@@ -34,7 +34,10 @@ def regularized_minimizer(H: Tensor, g: Tensor, sigma: float, power: int) -> Ten
         return length(nu) - float((nu / sigma) ** (1 / (power - 2)))
 
     if phi(floor) < 0:
-        return _hard_case(values, vectors, coefficients, (floor / sigma) ** (1 / (power - 2)))
+        if lowest < -1e-13 * float(values.abs().max()):
+            return _hard_case(values, vectors, coefficients, (floor / sigma) ** (1 / (power - 2)))
+        negligible: Tensor = vectors @ (-coefficients / (values + floor))  # H is semidefinite, ν below its rounding
+        return negligible
     ceiling = max(2 * floor, 1e-8)
     while phi(ceiling) > 0:
         ceiling *= 4
@@ -45,7 +48,7 @@ def regularized_minimizer(H: Tensor, g: Tensor, sigma: float, power: int) -> Ten
 
 def _hard_case(values: Tensor, vectors: Tensor, coefficients: Tensor, length: float) -> Tensor:
     gaps = values - values[0]
-    away = gaps > 1e-10 * (1 + values.abs().max())
+    away = gaps > 1e-10 * values.abs().max()
     partial = torch.where(away, -coefficients / torch.where(away, gaps, torch.ones_like(gaps)), torch.zeros_like(gaps))
     rest = max(length**2 - float(partial @ partial), 0.0) ** 0.5
     partial[0] += rest if float(coefficients[0]) <= 0 else -rest
