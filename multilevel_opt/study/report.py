@@ -65,7 +65,7 @@ def save_run(folder: Path, run: Run, problem: Problem) -> None:
 def write_report(folder: Path) -> Path:
     """Draw the pictures and write ``report.html`` from the files of a run's folder; raises ``InputError``."""
     spec, record = Spec.read(folder / "run.json"), read_json(folder / "result.json")
-    if record.get("schema") != SCHEMA or not NEEDED <= set(record):
+    if record.get("schema") != SCHEMA or not set(record) >= NEEDED:
         raise InputError(
             f"{folder / 'result.json'} is not a record of schema {SCHEMA}: run the problem again with --out"
         )
