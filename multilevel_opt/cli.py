@@ -85,7 +85,7 @@ def problems() -> None:
 def solve(
     problem: ProblemName,
     parameters: Words = None,
-    method: Annotated[str, typer.Option(help=f"one of {', '.join(METHODS)}")] = "galerkin",
+    method: Annotated[str, typer.Option(help=f"one of {', '.join(METHODS)}")] = "lm",
     levels: Annotated[int | None, typer.Option(help="number of levels; default: the method's")] = None,
     coarsening: Annotated[str | None, typer.Option(help="how coarse levels are made; default: the method's")] = None,
     seed: Annotated[int | None, typer.Option(help="of the problem")] = None,
