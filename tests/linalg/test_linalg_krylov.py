@@ -127,3 +127,21 @@ def test_lanczos_in_one_dimension() -> None:
     out = lanczos(lambda v: 3 * v, torch.tensor([-2.0], dtype=torch.float64), 10)
     assert out.matrix().tolist() == [[3.0]]
     assert out.basis.tolist() == [[-1.0]]
+
+
+def test_lanczos_continues_where_it_stopped() -> None:
+    H, g = symmetric(torch.linspace(-2, 5, N, dtype=torch.float64)), vector()
+    calls: list[Tensor] = []
+
+    def product(v: Tensor) -> Tensor:
+        calls.append(v)
+        return H @ v
+
+    at_once = lanczos(product, g, 7)
+    first = lanczos(product, g, 3)
+    calls.clear()
+    continued = lanczos(product, g, 7, first)
+    assert len(calls) == 4
+    torch.testing.assert_close(continued.basis, at_once.basis)
+    torch.testing.assert_close(continued.matrix(), at_once.matrix())
+    assert continued.remainder == pytest.approx(at_once.remainder)
