@@ -89,7 +89,7 @@ class Progress:
         finest = self._finest
         if finest is not None:
             self._forecast.see(finest)
-        numbers = Text.assemble(*_numbers(finest, self._last, self._scalar), no_wrap=True, overflow="ellipsis")
+        numbers = Text.assemble(*_numbers(finest, self._last, self._scalar))
         clock = duration(self._last.seconds)
         if finest is not None and not ended:
             clock += self._forecast.told(finest)
@@ -101,8 +101,8 @@ class Progress:
         done = self._forecast.share(finest) if finest is not None else 0.0
         below.add_row(ProgressBar(total=1.0, completed=done, width=30), Text(clock, "dim"))
         with self._console.capture() as capture:
-            self._console.print(numbers, crop=True)
-            self._console.print(below, crop=True)
+            self._console.print(numbers, no_wrap=True, overflow="ellipsis")
+            self._console.print(below, no_wrap=True, overflow="ellipsis")
         self._console.control(*self._back())
         text = capture.get()
         self._lines = text.count("\n")
@@ -146,7 +146,7 @@ class Forecast:
         if target <= limit and isfinite(target):
             return f", about {duration(target)} left"
         bound = "at most" if self._targets else "about"
-        return f", {bound} {duration(limit)} left" if isfinite(limit) else ""
+        return f", {bound} {duration(limit)} left" if 0 < limit < inf else ""
 
     def to_target(self) -> float:
         """Seconds to the nearest target at the pace of late; Inf where there is no decrease."""
@@ -205,8 +205,10 @@ def duration(seconds: float) -> str:
 def _numbers(finest: Event | None, last: Event, scalar: str) -> list[tuple[str, str]]:
     """What is shown: the finest level's numbers, and where the run is; names dim, numbers bright."""
     shown = finest or last
-    values = {"loss": shown.loss, "‖∇f‖": shown.gradient_norm, scalar: shown.scalar, **shown.metrics}
+    values = {"loss": shown.loss, **shown.metrics, "‖∇f‖": shown.gradient_norm, scalar: shown.scalar}
+    values.pop("relative_l2" if "rmse" in values else "", None)  # says the same
     level = f"{last.level}" if last.level == 0 else f"{last.level}, step {last.iteration}"
-    pairs = [("iteration", f"{finest.iteration if finest else 0}"), ("level", level)]
+    pairs = [("iteration", f"{finest.iteration}")] if finest else []
+    pairs += [("level", level)]
     pairs += [(name, f"{value:.2e}") for name, value in values.items()]
     return [part for name, value in pairs for part in ((f"{name} ", "dim"), (f"{value}  ", ""))]

@@ -6,6 +6,7 @@ against the schema and the run. Every file is written beside its target and rena
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import tempfile
@@ -78,7 +79,9 @@ def save(path: Path, state: State, recorder: Recorder, iteration: int) -> Path:
         "snapshot": recorder.snapshot(),
         "history": [event.as_dict() for event in recorder.history],
     }
-    return written(path, lambda temporary: torch.save(data, temporary))
+    buffer = io.BytesIO()  # so that a full disk is an OSError, as for every other file
+    torch.save(data, buffer)
+    return written(path, lambda temporary: temporary.write_bytes(buffer.getbuffer()))
 
 
 def load(path: Path, like: Tensor) -> dict[str, Any]:

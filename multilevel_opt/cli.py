@@ -1,7 +1,8 @@
 """The command line: ``mlopt problems | solve | resume | report | check | cite``.
 
 Exit status: 0 the target, or first-order convergence, was reached; 1 the run stopped before it; 2 bad usage or
-input (one sentence on stderr); 130 interrupted. Results go to stdout, everything else to stderr.
+input (one sentence on stderr); 130 interrupted; 70 a defect of the program (with a traceback). Results go to
+stdout, everything else to stderr.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib.metadata import version
@@ -155,12 +157,10 @@ def check(problem: ProblemName, parameters: Words = None) -> None:
     found = registry.load(problem, _say)
     findings = checks.report(registry.make(found, registry.parse(found, parameters or ())))
     table = Table("law", "measured", "bound", "")
-    for finding in findings:
-        table.add_row(
-            finding.name, f"{finding.measured:.3g}", f"{finding.bound:.3g}", "pass" if finding.passed else "FAIL"
-        )
+    for law in findings:
+        table.add_row(law.name, f"{law.measured:.3g}", f"{law.bound:.3g}", "pass" if law.passed else "FAIL")
     Console(highlight=False).print(table)
-    raise typer.Exit(0 if all(finding.passed for finding in findings) else 1)
+    raise typer.Exit(0 if all(law.passed for law in findings) else 1)
 
 
 @app.command()
@@ -186,7 +186,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         sentence = _sentence(error)
         if sentence is None:
-            raise
+            traceback.print_exc()
+            return 70
         _say(f"error: {sentence}")
         return 2
 
@@ -224,13 +225,10 @@ def _solve(spec: Spec, problem: Any, folder: RunFolder | None, quiet: bool, resu
     scalar = "Δ" if isinstance(METHODS[spec.method].solver.globalization, TrustRegion) else "λ"
     display = Progress(spec.until, spec.max_iterations, spec.max_seconds, scalar=scalar)
     kept = [name for name in FILES if name != "result.json"] if resume else ["checkpoint.pt"]
-    begun = folder is None
 
     def begin() -> None:
-        nonlocal begun
-        if folder is not None and not begun:
+        if folder is not None and not folder.begun:
             folder.begin(spec, kept)
-            begun = True
 
     def listen(event: Event) -> None:
         begin()

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from math import isfinite, log10
+from math import log10
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -203,7 +203,8 @@ def _colour(level: int) -> str:
 
 
 def _positive(value: float) -> float:
-    return value if isfinite(value) and value > 0 else float("nan")
+    """The value where a logarithmic axis can show it, else NaN."""
+    return value if 1e-250 < value < 1e250 else float("nan")
 
 
 def _dress(axes: Axes, label: str) -> None:

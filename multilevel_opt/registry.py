@@ -164,7 +164,7 @@ def make(problem: type, values: Mapping[str, Any]) -> Any:
     except Exception as error:
         raise InputError(f"{problem.__name__} cannot be made: {told(error)}") from error
     if missing:
-        raise InputError(f"{problem.__name__} has no {' and no '.join(missing)}: see multilevel_opt.solve.Problem")
+        raise InputError(f"{problem.__name__} has no {', no '.join(missing)}: see multilevel_opt.solve.Problem")
     return made
 
 

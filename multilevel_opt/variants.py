@@ -64,7 +64,7 @@ LM = Multilevel(
     Regularization(power=2, policy=DelayedGratification()),
     DampedLeastSquares(),
     GaussNewton(),
-    Cycle(coarse_iterations=40),
+    Cycle(coarse_iterations=40, stagnation=0.05, longest_wait=64),
 )
 RLM = LM.replace(
     globalization=Regularization(power=2, policy=GainRatio(), weight=0.05, minimum=1e-6, inherited=True),

@@ -24,6 +24,7 @@ from dataclasses import asdict, dataclass, field, fields
 from math import isfinite
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,10 +106,14 @@ class RunFolder:
 
     Args:
         path: the folder; it may exist already.
+
+    Attributes:
+        begun: whether this run has written into it.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.begun = False
         self._made: list[Path] = []
 
     def __truediv__(self, name: str) -> Path:
@@ -142,6 +147,7 @@ class RunFolder:
             if name not in keep:
                 (self.path / name).unlink(missing_ok=True)
         spec.write(self.path / "run.json")
+        self.begun = True
 
 
 def why_ended(record: Mapping[str, Any], spec: Spec, again: bool) -> str | None:
@@ -183,8 +189,11 @@ def read_history(path: Path) -> list[Event]:
     readers = {"int": int, "float": float, "str": str, "bool": lambda text: text == "True"}
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            lines = list(csv.DictReader(file, strict=True))
-        metrics = [name for name in (lines[0] if lines else {}) if name not in {f.name for f in fields(Event)}]
+            reader = csv.DictReader(file, strict=True)
+            lines, header = list(reader), reader.fieldnames or []
+        if not {f.name for f in fields(Event)} <= {*header, "metrics"}:
+            raise ValueError("columns are missing")
+        metrics = [name for name in header if name not in {f.name for f in fields(Event)}]
         return [
             Event(
                 **{f.name: readers[str(f.type)](line[f.name]) for f in plain},  # type: ignore[operator]
@@ -217,9 +226,9 @@ def read_solution(path: Path) -> dict[str, NDArray[np.float64]] | None:
         lengths = {len(array) for array in values.values()}
         if values["points"].ndim != 2 or len(lengths) != 1 or "network" not in values:
             raise InputError(f"{path} does not hold points, network and exact values: run the problem again")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, InputError):
-            raise
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
         raise InputError(f"cannot read {path}: {type(error).__name__}; run the problem again with --out") from error
     return values
 

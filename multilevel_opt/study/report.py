@@ -15,8 +15,9 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from multilevel_opt.checkpoint import write_json, written
+from multilevel_opt.errors import InputError
 from multilevel_opt.pictures import convergence_picture, draw_solution, drawable, solution_values
-from multilevel_opt.solve import Problem, Run
+from multilevel_opt.solve import SCHEMA, Problem, Run
 from multilevel_opt.study.folder import (
     Spec,
     read_history,
@@ -35,6 +36,20 @@ COUNTS = {
     "vjp": "Jᵀ·w",
     "hvp": "H·v",
 }
+NEEDED = {
+    "problem",
+    "method",
+    "message",
+    "converged",
+    "iterations",
+    "flops",
+    "seconds",
+    "seconds_setup",
+    "n_parameters",
+    "n_residuals",
+    "linear_algebra",
+    "peak_memory_bytes",
+}
 ERRORS = {"rmse": "RMSE", "relative_l2": "relative L2 error", "loss": "loss", "gradient_norm": "gradient norm"}
 
 
@@ -50,6 +65,10 @@ def save_run(folder: Path, run: Run, problem: Problem) -> None:
 def write_report(folder: Path) -> Path:
     """Draw the pictures and write ``report.html`` from the files of a run's folder; raises ``InputError``."""
     spec, record = Spec.read(folder / "run.json"), read_json(folder / "result.json")
+    if record.get("schema") != SCHEMA or not set(record) >= NEEDED:
+        raise InputError(
+            f"{folder / 'result.json'} is not a record of schema {SCHEMA}: run the problem again with --out"
+        )
     history, values = read_history(folder / "history.csv"), read_solution(folder / "solution.npz")
     pictures = {"solution": folder / "solution.png"} if values is not None and drawable(values) else {}
     if values is not None and pictures:
