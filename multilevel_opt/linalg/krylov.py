@@ -94,12 +94,14 @@ class Tridiagonal:
         basis: Q.
         diagonal, off_diagonal: of T, lengths k and k − 1.
         remainder: the next off-diagonal entry, 0 when the space is invariant; ‖HQu − QTu‖ = remainder·|u_k|.
+        following: the next basis vector times the remainder, shape (n,).
     """
 
     basis: Tensor
     diagonal: Tensor
     off_diagonal: Tensor
     remainder: float
+    following: Tensor
 
     def matrix(self) -> Tensor:
         """T of shape (k, k)."""
@@ -107,11 +109,19 @@ class Tridiagonal:
         return torch.diag(self.diagonal) + torch.diag(off, 1) + torch.diag(off, -1)
 
 
-def lanczos(hvp: Product, gradient: Tensor, steps: int) -> Tridiagonal:
-    """At most ``steps`` Lanczos iterations started at the gradient g ≠ 0, fully reorthogonalized."""
-    basis = [gradient / gradient.norm()]
-    alphas: list[Tensor] = []
-    betas: list[Tensor] = []
+def lanczos(hvp: Product, gradient: Tensor, steps: int, known: Tridiagonal | None = None) -> Tridiagonal:
+    """At most ``steps`` Lanczos iterations in all, fully reorthogonalized.
+
+    Args:
+        hvp: v -> H v.
+        gradient: g ≠ 0 of shape (n,), the direction of the first basis vector.
+        steps: largest k.
+        known: a basis to continue, with a positive remainder.
+    """
+    basis, alphas, betas = [gradient / gradient.norm()], list[Tensor](), list[Tensor]()
+    if known is not None:
+        alphas, betas = list(known.diagonal), [*known.off_diagonal, known.following.norm()]
+        basis = [*known.basis.T, known.following / known.following.norm()]
     remainder = 0.0
     limit = min(steps, gradient.numel())
     while True:
@@ -125,6 +135,6 @@ def lanczos(hvp: Product, gradient: Tensor, steps: int) -> Tridiagonal:
         remainder = float(beta) if float(beta) > 1e-12 * size and len(basis) < gradient.numel() else 0.0
         if len(basis) == limit or remainder == 0.0:
             off = torch.stack(betas) if betas else gradient.new_zeros(0)
-            return Tridiagonal(q.T, torch.stack(alphas), off, remainder)
+            return Tridiagonal(q.T, torch.stack(alphas), off, remainder, w)
         betas.append(beta)
         basis.append(w / beta)

@@ -24,26 +24,26 @@ def regularized_minimizer(H: Tensor, g: Tensor, sigma: float, power: int) -> Ten
         nu = max(sigma, -1.1 * lowest, 0.0)
         shifted: Tensor = vectors @ (-coefficients / (values + nu))
         return shifted
-    floor = max(0.0, -lowest)
-    floor = floor * (1 + 1e-12) + 1e-15 * float(values.abs().max()) + 1e-300
+    scale = float(values.abs().max())
+    shift = max(0.0, -lowest)  # the unknown is δ = ν − shift, so that a root close to −λ₁ keeps its digits
+    shifted_values = values + shift
+    floor = 1e-15 * scale + 1e-300
 
-    def length(nu: float) -> float:
-        return float((coefficients / (values + nu)).norm())
+    def solution(delta: float) -> Tensor:
+        u: Tensor = vectors @ (-coefficients / (shifted_values + delta))
+        return u
 
-    def phi(nu: float) -> float:
-        return length(nu) - float((nu / sigma) ** (1 / (power - 2)))
+    def phi(delta: float) -> float:
+        return float(solution(delta).norm()) - float(((shift + delta) / sigma) ** (1 / (power - 2)))
 
     if phi(floor) < 0:
-        if lowest < -1e-13 * float(values.abs().max()):
-            return _hard_case(values, vectors, coefficients, (floor / sigma) ** (1 / (power - 2)))
-        negligible: Tensor = vectors @ (-coefficients / (values + floor))  # H is semidefinite, ν below its rounding
-        return negligible
+        if shift > 1e-13 * scale:
+            return _hard_case(values, vectors, coefficients, ((shift + floor) / sigma) ** (1 / (power - 2)))
+        return solution(floor)  # H is semidefinite and ν below its rounding
     ceiling = max(2 * floor, 1e-8)
     while phi(ceiling) > 0:
         ceiling *= 4
-    nu = float(brentq(phi, floor, ceiling, xtol=1e-300, rtol=1e-13, maxiter=300))
-    solution: Tensor = vectors @ (-coefficients / (values + nu))
-    return solution
+    return solution(float(brentq(phi, floor, ceiling, xtol=1e-300, rtol=1e-13, maxiter=300)))
 
 
 def _hard_case(values: Tensor, vectors: Tensor, coefficients: Tensor, length: float) -> Tensor:

@@ -75,5 +75,5 @@ class _Krylov:
     def _extended(self, steps: int, g: Tensor) -> Tridiagonal:
         basis = self._basis
         if basis is None or (basis.diagonal.numel() < steps and basis.remainder > 0):
-            basis = self._basis = lanczos(lambda v: self.model.hvp(torch.zeros_like(v), v), g, steps)
+            basis = self._basis = lanczos(lambda v: self.model.hvp(torch.zeros_like(v), v), g, steps, basis)
         return basis
