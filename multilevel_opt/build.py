@@ -33,7 +33,7 @@ from multilevel_opt.transfer.operator import TransferOperator
 from multilevel_opt.transfer.rules import choose
 from multilevel_opt.transfer.splitting import split
 
-FRACTION = 8
+FRACTION = 16
 SMALLEST = 4
 
 
