@@ -1,0 +1,212 @@
+"""Acceptance and update of σ and Δ, their bounds, and constants that are refused."""
+
+from math import inf, nan
+
+import pytest
+import torch
+
+from multilevel_opt.errors import InputError
+from multilevel_opt.globalization import DelayedGratification, GainRatio, Policy, Regularization, Trial, TrustRegion
+from multilevel_opt.objective.base import Function
+from multilevel_opt.objective.least_squares import LeastSquares
+from multilevel_opt.objective.taylor import Taylor
+from multilevel_opt.state import Cycle
+from multilevel_opt.subproblem import DampedLeastSquares
+
+
+def trial(ratio: float, predicted: float = 2.0, boundary: bool = False, length: float = 0.5) -> Trial:
+    return Trial(ratio * predicted, predicted, length, boundary)
+
+
+NOT_FINITE = Trial(-inf, 1.0, 0.5)
+X = torch.tensor([1.0, 2.0], dtype=torch.float64)
+
+
+def model(matrix_free: bool = False) -> Taylor:
+    J = torch.tensor([[3.0, 0.0], [0.0, 4.0], [0.0, 0.0]], dtype=torch.float64)
+    return LeastSquares(lambda x: J @ x, matrix_free=matrix_free).expand(X, 2)
+
+
+def test_ratio() -> None:
+    assert trial(0.3).ratio == pytest.approx(0.3)
+    for nothing in (Trial(1.0, 0.0, 1.0), Trial(1.0, -1.0, 1.0), Trial(1.0, nan, 1.0), NOT_FINITE):
+        assert nothing.ratio == -inf
+
+
+@pytest.mark.parametrize(
+    ("ratio", "accepted", "factor"),
+    [(-1.0, False, 1.5), (0.0, False, 1.5), (0.09, False, 1.5), (0.11, True, 0.85), (0.76, True, 0.5), (5.0, True, 0.5)],
+)
+def test_gain_ratio(ratio: float, accepted: bool, factor: float) -> None:
+    policy = GainRatio()
+    assert policy.accepts(trial(ratio)) == accepted
+    assert policy.factor(trial(ratio)) == factor
+
+
+def test_gain_ratio_never_accepts_an_increase_that_was_predicted() -> None:
+    assert not GainRatio().accepts(Trial(-1.0, -2.0, 1.0))
+    assert not GainRatio().accepts(NOT_FINITE)
+    assert not GainRatio().accepts(Trial(0.0, 0.0, 0.0))
+
+
+@pytest.mark.parametrize(("decrease", "factor"), [(1e-30, 0.1), (1.0, 0.1), (0.0, 1.5), (-1.0, 1.5), (-inf, 1.5)])
+def test_delayed_gratification(decrease: float, factor: float) -> None:
+    policy = DelayedGratification()
+    found = Trial(decrease, -1.0, 1.0)  # whatever was predicted
+    assert policy.accepts(found) == (decrease > 0)
+    assert policy.factor(found) == pytest.approx(factor)
+
+
+@pytest.mark.parametrize("policy", [GainRatio(), DelayedGratification()])
+def test_weight_follows_the_policy_within_its_bounds(policy: Policy) -> None:
+    g = Regularization(policy=policy, weight=2.0, power=2, minimum=0.5)
+    for found in (trial(0.9), trial(0.01), trial(-1.0), NOT_FINITE):
+        assert g.accepts(found) == policy.accepts(found)
+        assert g.update(found).scalar == pytest.approx(max(0.5, 2.0 * policy.factor(found)))
+    for _ in range(50):
+        g = g.update(trial(0.9))
+    assert g.scalar == 0.5
+
+
+def test_weight_returns_from_its_minimum_within_the_trials_of_one_iteration() -> None:
+    g = Regularization(power=2, weight=1.0, policy=DelayedGratification())
+    for _ in range(1000):
+        g = g.update(trial(1.0))
+    assert g.scalar > 0
+    for _ in range(Cycle().max_trials):
+        g = g.update(NOT_FINITE)
+    assert g.scalar > 1.0
+
+
+def test_weight_beyond_its_maximum_is_exhausted() -> None:
+    g = Regularization(weight=0.9e40, power=2)
+    assert not g.exhausted
+    assert g.update(NOT_FINITE).exhausted
+
+
+def test_weight_of_the_first_model() -> None:
+    mean = (9.0 + 16.0) / 2
+    g = Regularization(power=2)
+    assert not g.started
+    assert g.start(model(), 2).scalar == pytest.approx(1e-3 * mean)
+    r = model()
+    rayleigh = float(r.gradient @ r.gradient / (2 * r.value))
+    assert g.start(model(matrix_free=True), 2).scalar == pytest.approx(1e-3 * rayleigh)
+    plain = Function(lambda x: x @ x).expand(X, 2)
+    assert Regularization().start(plain, 2) == Regularization(power=3, weight=1.0)
+    assert Regularization(power=4).start(plain, 2).power == 4
+    assert Regularization(weight=7.0).start(plain, 1) == Regularization(power=2, weight=7.0)
+    assert Regularization(minimum=50.0).start(plain, 1).scalar == 50.0
+    flat = LeastSquares(lambda x: 0 * x).expand(X, 2)
+    assert 0 < g.start(flat, 2).scalar < inf
+
+
+def test_levels_keep_weights_of_their_own_unless_inherited() -> None:
+    fine = Regularization(power=2, weight=3.0)
+    assert not fine.coarsened(None, 2.0).started
+    own = Regularization(power=2, weight=9.0)
+    assert fine.coarsened(own, 2.0) is own
+    assert fine.penalty(X) is None
+    assert fine.after_coarse(NOT_FINITE) is fine
+    published = Regularization(power=2, weight=3.0, inherited=True)
+    assert published.coarsened(own, 2.0).scalar == 3.0
+    penalty = published.penalty(X)
+    assert penalty is not None
+    assert float(penalty(X + 2)) == pytest.approx(1.5 * 8)
+    assert published.after_coarse(NOT_FINITE).scalar == pytest.approx(4.5)
+
+
+def test_memory_restores_both_kinds() -> None:
+    for g, blank in (
+        (Regularization(power=3, weight=0.25), Regularization()),
+        (TrustRegion(radius=0.25), TrustRegion()),
+    ):
+        assert blank.restored(g.memory()) == g  # type: ignore[comparison-overlap]
+
+
+@pytest.mark.parametrize(
+    ("found", "accepted", "radius"),
+    [
+        (trial(0.95, boundary=True), True, 2.5),
+        (trial(0.95, boundary=False), True, 1.0),
+        (trial(0.5, boundary=True), True, 1.0),
+        (trial(0.005, length=0.5), False, 0.125),
+        (trial(-3.0, length=8.0), False, 0.25),
+        (Trial(-inf, 1.0, 0.5), False, 0.125),
+        (Trial(-inf, 1.0, 0.0), False, 0.25),
+        (Trial(-inf, nan, nan), False, 0.25),
+    ],
+)
+def test_trust_region(found: Trial, accepted: bool, radius: float) -> None:
+    g = TrustRegion(radius=1.0)
+    assert g.accepts(found) == accepted
+    assert g.update(found).scalar == pytest.approx(radius)
+    assert g.after_coarse(found) == g.update(found)
+    assert g.penalty(X) is None
+
+
+def test_radius_stays_within_bounds() -> None:
+    g = TrustRegion()
+    assert (g.started, g.start(model(), 2).scalar) == (False, 1.0)
+    g = TrustRegion(radius=1.0, maximum=2.0)
+    assert g.update(trial(1.0, boundary=True)).scalar == 2.0
+    for _ in range(600):
+        g = g.update(NOT_FINITE)
+    assert g.exhausted
+    assert g.scalar > 0
+
+
+def test_coarse_radius_is_that_of_the_level_above_through_p() -> None:
+    g = TrustRegion(radius=1.0).coarsened(TrustRegion(radius=77.0), 4.0)
+    assert g.scalar == 0.25
+    assert g.update(trial(1.0, boundary=True)).scalar == 0.25  # and never grows beyond
+    assert TrustRegion(radius=1e-13).coarsened(None, 1e3).exhausted
+
+
+BAD = [
+    (GainRatio, {"eta1": 0.0}),
+    (GainRatio, {"eta1": 0.8}),
+    (GainRatio, {"eta2": 1.0}),
+    (GainRatio, {"gamma2": 0.9}),
+    (GainRatio, {"gamma3": 1.0}),
+    (GainRatio, {"gamma1": nan}),
+    (DelayedGratification, {"up": 1.0}),
+    (DelayedGratification, {"down": 0.5}),
+    (DelayedGratification, {"down": nan}),
+    (Regularization, {"weight": 0.0}),
+    (Regularization, {"weight": -1.0}),
+    (Regularization, {"weight": nan}),
+    (Regularization, {"weight": inf}),
+    (Regularization, {"power": 1}),
+    (Regularization, {"minimum": 0.0}),
+    (Regularization, {"minimum": nan}),
+    (Regularization, {"maximum": 0.0}),
+    (TrustRegion, {"radius": 0.0}),
+    (TrustRegion, {"radius": nan}),
+    (TrustRegion, {"radius": inf}),
+    (TrustRegion, {"eta1": 0.0}),
+    (TrustRegion, {"eta1": 0.95}),
+    (TrustRegion, {"shrink": 1.0}),
+    (TrustRegion, {"grow": 1.0}),
+    (TrustRegion, {"minimum": 0.0}),
+    (TrustRegion, {"maximum": -1.0}),
+    (Cycle, {"coarse_iterations": 0}),
+    (Cycle, {"taylor_steps": 0}),
+    (Cycle, {"max_trials": 0}),
+    (Cycle, {"coherence": 0}),
+    (Cycle, {"kappa": -1.0}),
+    (Cycle, {"tolerance": nan}),
+]
+
+
+@pytest.mark.parametrize(("kind", "constants"), BAD)
+def test_bad_constants_are_refused_in_one_sentence(kind: type, constants: dict[str, float]) -> None:
+    with pytest.raises(InputError) as caught:
+        kind(**constants)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_step_that_no_weight_allows_is_none() -> None:
+    J = torch.full((2, 2), 1e200, dtype=torch.float64)  # JᵀJ overflows
+    prepared = DampedLeastSquares(form="primal").prepare(LeastSquares(lambda x: J @ x).expand(0 * X, 2))
+    assert prepared.solve(Regularization(power=2, weight=1.0)) is None
