@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 
 def medians(calls: Mapping[str, Callable[[], Any]], repeat: int = 7) -> dict[str, float]:
@@ -35,7 +36,7 @@ def short(value: float) -> str:
 
 def show(title: str, header: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     """Print a table; the first column holds names, the others numbers."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=Text(title), title_justify="left")
     for index, name in enumerate(header):
         table.add_column(name, justify="right" if index else "left")
     for row in rows:
