@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from multilevel_opt.errors import InputError
-from multilevel_opt.globalization import DelayedGratification, GainRatio, Policy, Regularization, Trial, TrustRegion
+from multilevel_opt.globalization import Regularization, TrustRegion
 from multilevel_opt.objective.base import Function
 from multilevel_opt.objective.least_squares import LeastSquares
 from multilevel_opt.objective.taylor import Taylor
+from multilevel_opt.policy import DelayedGratification, GainRatio, Policy, Trial
 from multilevel_opt.state import Cycle
 from multilevel_opt.subproblem import DampedLeastSquares
 
@@ -35,7 +36,14 @@ def test_ratio() -> None:
 
 @pytest.mark.parametrize(
     ("ratio", "accepted", "factor"),
-    [(-1.0, False, 1.5), (0.0, False, 1.5), (0.09, False, 1.5), (0.11, True, 0.85), (0.76, True, 0.5), (5.0, True, 0.5)],
+    [
+        (-1.0, False, 1.5),
+        (0.0, False, 1.5),
+        (0.09, False, 1.5),
+        (0.11, True, 0.85),
+        (0.76, True, 0.5),
+        (5.0, True, 0.5),
+    ],
 )
 def test_gain_ratio(ratio: float, accepted: bool, factor: float) -> None:
     policy = GainRatio()
