@@ -17,7 +17,7 @@ PROBLEMS = ({"nu": 20, "width": 512}, {"nu": 25, "width": 1024})
 METHODS = ("lm", "lm-published", "galerkin", "rlm")
 TARGET = 1e-3
 LIMIT = 120.0  # seconds for a run
-HEADER = ("method", "reached", "iterations", "trials", "save", "seconds", "save, published", "rejected, %")
+HEADER = ("method", "reached", "iterations", "trials", "save", "seconds", "save (published)", "rejected, %")
 
 Record = dict[str, Any]
 

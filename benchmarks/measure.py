@@ -41,8 +41,8 @@ def show(title: str, header: Iterable[str], rows: Iterable[Iterable[str]]) -> No
         table.add_column(name, justify="right" if index else "left")
     for row in rows:
         table.add_row(*row)
-    Console(highlight=False, width=120).print(table)
+    Console(highlight=False, width=132).print(table)
 
 
 def say(text: str) -> None:
-    Console(highlight=False, width=120).print(text)
+    Console(highlight=False, width=132).print(text)
