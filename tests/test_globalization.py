@@ -35,7 +35,14 @@ def test_ratio() -> None:
 
 @pytest.mark.parametrize(
     ("ratio", "accepted", "factor"),
-    [(-1.0, False, 1.5), (0.0, False, 1.5), (0.09, False, 1.5), (0.11, True, 0.85), (0.76, True, 0.5), (5.0, True, 0.5)],
+    [
+        (-1.0, False, 1.5),
+        (0.0, False, 1.5),
+        (0.09, False, 1.5),
+        (0.11, True, 0.85),
+        (0.76, True, 0.5),
+        (5.0, True, 0.5),
+    ],
 )
 def test_gain_ratio(ratio: float, accepted: bool, factor: float) -> None:
     policy = GainRatio()
