@@ -13,7 +13,7 @@ from multilevel_opt.errors import (
     ShapeError,
     UnsupportedCombination,
 )
-from multilevel_opt.globalization import DelayedGratification, GainRatio, Regularization, TrustRegion
+from multilevel_opt.globalization import Regularization, TrustRegion
 from multilevel_opt.hierarchy import Hierarchy, Level
 from multilevel_opt.multilevel import Multilevel
 from multilevel_opt.objective.base import Function, Objective
@@ -21,6 +21,7 @@ from multilevel_opt.objective.least_squares import LeastSquares
 from multilevel_opt.objective.residual import Residual
 from multilevel_opt.objective.taylor import Taylor
 from multilevel_opt.pde import PDEProblem
+from multilevel_opt.policy import DelayedGratification, GainRatio
 from multilevel_opt.result import Event, Result, Status
 from multilevel_opt.solve import METHODS, solve
 from multilevel_opt.state import Cycle

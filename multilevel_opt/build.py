@@ -33,8 +33,8 @@ from multilevel_opt.transfer.operator import TransferOperator
 from multilevel_opt.transfer.rules import choose
 from multilevel_opt.transfer.splitting import split
 
-FRACTION = 8
-SMALLEST = 4
+FRACTION = 16
+ENOUGH = 24
 
 
 def from_objectives(
@@ -156,6 +156,8 @@ def subnetwork(
 ) -> Hierarchy:
     """Galerkin levels on r/fraction, r/fraction², … neurons, the rest of the network frozen.
 
+    Small networks are coarsened less: a level has at least 24 neurons, or a quarter of the level above.
+
     Args:
         objective: least squares for a network with one hidden layer.
         x0: start point, shape (n,).
@@ -176,7 +178,7 @@ def subnetwork(
     made: list[Level] = []
     width = layout.widths[0]
     for number in range(1, levels):
-        width = max(min(SMALLEST, width), width // fraction)
+        width = max(1, width // fraction, min(ENOUGH, width // 4))
         size = blocks.coarse_layout(layout, (width,)).size
         made.append(
             Level(

@@ -91,6 +91,8 @@ WORKS: dict[str, str] = {
 
 METHODS: dict[str, tuple[str, ...]] = {
     "lm": ("transtrum2012",),
+    "lm-published": ("calandra2022",),
+    "lm-geodesic": ("transtrum2012",),
     "rlm": ("calandra2022", "calandra2021", "gratton2008"),
     "galerkin": ("calandra2022", "gratton2008", "transtrum2012"),
     "ar1": ("calandra2021",),

@@ -20,7 +20,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -29,9 +28,8 @@ from multilevel_opt import check as checks
 from multilevel_opt import citations, registry
 from multilevel_opt.callbacks import Progress
 from multilevel_opt.checkpoint import finite
-from multilevel_opt.errors import MultilevelError
 from multilevel_opt.globalization import TrustRegion
-from multilevel_opt.options import in_bytes, positive, targets, with_options
+from multilevel_opt.options import few_threads, in_bytes, positive, sentence, targets, with_options
 from multilevel_opt.result import Event, Status
 from multilevel_opt.solve import METHODS, Run, method_of
 from multilevel_opt.solve import solve as run_solver
@@ -85,7 +83,7 @@ def problems() -> None:
 def solve(
     problem: ProblemName,
     parameters: Words = None,
-    method: Annotated[str, typer.Option(help=f"one of {', '.join(METHODS)}")] = "galerkin",
+    method: Annotated[str, typer.Option(help=f"one of {', '.join(METHODS)}")] = "lm",
     levels: Annotated[int | None, typer.Option(help="number of levels; default: the method's")] = None,
     coarsening: Annotated[str | None, typer.Option(help="how coarse levels are made; default: the method's")] = None,
     seed: Annotated[int | None, typer.Option(help="of the problem")] = None,
@@ -184,11 +182,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        sentence = _sentence(error)
-        if sentence is None:
+        told = sentence(error)
+        if told is None:
             traceback.print_exc()
             return 70
-        _say(f"error: {sentence}")
+        _say(f"error: {told}")
         return 2
 
 
@@ -196,6 +194,7 @@ def _run(spec: Spec, found: type, folder: RunFolder | None, as_json: bool, quiet
     """Solve, write the folder, print the result; returns the exit status."""
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
         problem = registry.make(found, registry.parse(found, spec.assignments))
+        few_threads(problem)
         if folder is None:
             run = _solve(spec, problem, None, quiet, False)
         else:
@@ -272,19 +271,6 @@ def _interruptible() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _sentence(error: Exception) -> str | None:
-    """What to tell the user of an error that is not ours; None for one that is."""
-    if isinstance(error, MultilevelError):
-        return str(error)
-    if hasattr(error, "format_message"):  # wrong usage of the command line
-        return " ".join(str(error.format_message()).split())
-    if isinstance(error, OSError):
-        return f"cannot read or write {error.filename or 'a file'}: {error.strerror or error}"
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in str(error):
-        return "the memory does not suffice: give a smaller --memory, so that less is held at once"
-    return f"the problem's code failed: {registry.told(error)}" if registry.is_users(error) else None
 
 
 def _say(text: str) -> None:

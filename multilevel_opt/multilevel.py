@@ -24,9 +24,10 @@ from torch import Tensor
 from multilevel_opt.coarse import coarse_model
 from multilevel_opt.curvature import Curvature, Exact
 from multilevel_opt.errors import NonFiniteError
-from multilevel_opt.globalization import Globalization, Trial, TrustRegion
+from multilevel_opt.globalization import Globalization, TrustRegion
 from multilevel_opt.hierarchy import Hierarchy
 from multilevel_opt.objective.base import Objective
+from multilevel_opt.policy import Trial
 from multilevel_opt.recorder import Recorder
 from multilevel_opt.result import Event, Status
 from multilevel_opt.state import Cycle, State, progress_made

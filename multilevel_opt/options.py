@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 
 from multilevel_opt import registry
-from multilevel_opt.errors import InputError
+from multilevel_opt.errors import InputError, MultilevelError
 from multilevel_opt.study.folder import Spec
 
+SMALL_GRAM = 1e8
 _BYTES = re.compile(r"(?P<number>\d+(\.\d*)?|\.\d+)\s*(?P<unit>[kmgt]?)(?P<binary>i?)b?", re.IGNORECASE)
 
 
@@ -92,3 +94,26 @@ def available(device: str) -> str:
     if (found.index or 0) >= torch.cuda.device_count():
         raise InputError(f"device {device!r} is not available here: use --device cpu")
     return device
+
+
+def few_threads(problem: Any) -> None:
+    """Run a small problem on one thread: synchronizing several costs more than they bring.
+
+    Small is a Gram matrix of fewer than 10⁸ products; larger problems keep the threads of the environment.
+    """
+    rows, columns = getattr(problem, "n_residuals", None), problem.x0.numel()
+    if rows is not None and rows * columns * min(rows, columns) < SMALL_GRAM:
+        torch.set_num_threads(1)
+
+
+def sentence(error: Exception) -> str | None:
+    """What to tell the user of an error that is not ours; None for one that is."""
+    if isinstance(error, MultilevelError):
+        return str(error)
+    if hasattr(error, "format_message"):  # wrong usage of the command line
+        return " ".join(str(error.format_message()).split())
+    if isinstance(error, OSError):
+        return f"cannot read or write {error.filename or 'a file'}: {error.strerror or error}"
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in str(error):
+        return "the memory does not suffice: give a smaller --memory, so that less is held at once"
+    return f"the problem's code failed: {registry.told(error)}" if registry.is_users(error) else None

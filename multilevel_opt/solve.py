@@ -29,6 +29,7 @@ from multilevel_opt.objective.base import Objective
 from multilevel_opt.objective.least_squares import LeastSquares
 from multilevel_opt.result import Event, Result
 from multilevel_opt.stopping import GradientNorm, Loss, MaxIterations, MaxSeconds, Metric, Stop
+from multilevel_opt.subproblem import DampedLeastSquares
 from multilevel_opt.variants import AR1, AR2, LM, RLM, TR1, TR2
 
 SCHEMA = 1
@@ -74,6 +75,12 @@ class Method:
 
 METHODS: dict[str, Method] = {
     "lm": Method(LM, "Levenberg-Marquardt on one level, delayed gratification"),
+    "lm-published": Method(
+        LM.replace(globalization=RLM.globalization), "Levenberg-Marquardt on one level, gain ratio, published constants"
+    ),
+    "lm-geodesic": Method(
+        LM.replace(subproblem=DampedLeastSquares(geodesic=True)), "Levenberg-Marquardt with geodesic acceleration"
+    ),
     "rlm": Method(
         RLM,
         "published recursive Levenberg-Marquardt: smaller networks by AMG, first-order coherence",
@@ -114,7 +121,7 @@ class Run:
 
 def solve(
     problem: Problem,
-    method: str = "galerkin",
+    method: str = "lm",
     *,
     name: str | None = None,
     levels: int | None = None,

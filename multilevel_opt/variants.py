@@ -20,8 +20,9 @@ from typing import Any
 
 from multilevel_opt.curvature import Curvature, Exact, GaussNewton
 from multilevel_opt.errors import UnsupportedCombination
-from multilevel_opt.globalization import DelayedGratification, GainRatio, Regularization, TrustRegion
+from multilevel_opt.globalization import Regularization, TrustRegion
 from multilevel_opt.multilevel import Multilevel
+from multilevel_opt.policy import DelayedGratification, GainRatio
 from multilevel_opt.state import Cycle
 from multilevel_opt.subproblem import (
     BoundaryStep,

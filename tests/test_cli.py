@@ -97,7 +97,7 @@ BAD = {
     "poisson nu=x": "nu=x is not a finite number",
     "poisson --method foo": "unknown method 'foo'",
     "poisson --method lm --levels 2": "one level",
-    "poisson --coarsening foo": "unknown coarsening 'foo'",
+    "poisson --method galerkin --coarsening foo": "unknown coarsening 'foo'",
     "poisson --levels 0": "levels=0",
     "poisson --levels x": "--levels",
     "poisson --until rmse": "not a target",
@@ -206,7 +206,20 @@ def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_poisson_writes_its_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run"
-    command = ["solve", "poisson", "nu=4", "width=32", "--levels", "2", "--until", "rmse=1e-2", "--seed", "3"]
+    command = [
+        "solve",
+        "poisson",
+        "nu=4",
+        "width=32",
+        "--method",
+        "galerkin",
+        "--levels",
+        "2",
+        "--until",
+        "rmse=1e-2",
+        "--seed",
+        "3",
+    ]
     assert main([*command, "--out", str(out)]) == 0
     assert sorted(path.name for path in out.iterdir()) == sorted(FILES)
     found = record(out)

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from multilevel_opt.errors import InputError
-from multilevel_opt.globalization import DelayedGratification, GainRatio, Policy, Regularization, Trial, TrustRegion
+from multilevel_opt.globalization import Regularization, TrustRegion
 from multilevel_opt.objective.base import Function
 from multilevel_opt.objective.least_squares import LeastSquares
 from multilevel_opt.objective.taylor import Taylor
+from multilevel_opt.policy import DelayedGratification, GainRatio, Policy, Trial
 from multilevel_opt.state import Cycle
 from multilevel_opt.subproblem import DampedLeastSquares
 

@@ -46,7 +46,7 @@ class PDEProblem:
         width: neurons of every hidden layer; None: ``default_width()``.
         depth: number of hidden layers.
         points: interior points in all, or per side as ``"30x30"``; None: ``default_points()``.
-        activation: a key of ``ACTIVATIONS``.
+        activation: a key of ``ACTIVATIONS``; None: ``default_activation()``.
         init: a key of ``INITIALIZATIONS``.
         sampling: a key of ``SAMPLINGS``; None: equispaced up to two dimensions, else Sobol.
         boundary_weight: λ_p; None: ``default_boundary_weight(t, t_b)``.
@@ -62,7 +62,7 @@ class PDEProblem:
     width: int | None = None
     depth: int = 1
     points: int | str | None = None
-    activation: str = "tanh"
+    activation: str | None = None
     init: str = "scaled"
     sampling: str | None = None
     boundary_weight: float | None = None
@@ -77,8 +77,9 @@ class PDEProblem:
         self._at_least("width", 1)
         self._fill("points", self.default_points)
         self._fill("sampling", lambda: "equispaced" if self.dim <= 2 else "sobol")
-        activation(self.activation)
         check_init(self.init)
+        self._fill("activation", self.default_activation)
+        activation(cast(str, self.activation))
         points_of.check_sampling(self._sampling)
         points_of.per_side(self._points, self.dim)
         self._set("dtype", str(self.dtype).removeprefix("torch."))
@@ -113,6 +114,10 @@ class PDEProblem:
         """Largest wave number of the solution along a coordinate, in radians per unit length."""
         return float(torch.pi)
 
+    def default_activation(self) -> str:
+        """Activation where none is asked for: tanh; with ``init="normal"`` tanh(z/2), as in the published tables."""
+        return "half-tanh" if self.init == "normal" else "tanh"
+
     def default_width(self) -> int:
         """Neurons of a hidden layer where none are asked for."""
         return 64
@@ -141,7 +146,7 @@ class PDEProblem:
     @cached_property
     def network(self) -> MLP:
         """The network."""
-        return MLP(self.dim, (cast(int, self.width),) * self.depth, self.activation)
+        return MLP(self.dim, (cast(int, self.width),) * self.depth, cast(str, self.activation))
 
     @cached_property
     def residual(self) -> PDEResidual:

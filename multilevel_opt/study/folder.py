@@ -64,7 +64,7 @@ class Spec:
 
     problem: str
     assignments: tuple[str, ...] = ()
-    method: str = "galerkin"
+    method: str = "lm"
     levels: int | None = None
     coarsening: str | None = None
     until: Mapping[str, float] = field(default_factory=dict)

@@ -1,0 +1,91 @@
+"""Damping policies: which trial points are accepted, and how σ moves after each.
+
+This rule decides more than any other choice (docs/design.md, "Damping policy"):
+
+``GainRatio``             accept when (f − f⁺)/(T(0) − T(s)) ≥ η₁; σ × γ₂, γ₁ or γ₃ (Calandra, Gratton,
+                          Riccietti & Vasseur 2020, constants of their experiments)
+``DelayedGratification``  accept any decrease; σ ÷ down on success, σ × up on failure (Transtrum & Sethna 2012)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf, isfinite
+from typing import Protocol
+
+from multilevel_opt.errors import InputError
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is known of a trial point.
+
+    Attributes:
+        decrease: f(x) − f(x + s); −inf when f or its derivative is not finite there.
+        predicted: T(0) − T(s) of the Taylor model without the regularization term.
+        step_norm: ‖s‖.
+        on_boundary: a trust-region step that ended on the boundary.
+    """
+
+    decrease: float
+    predicted: float
+    step_norm: float
+    on_boundary: bool = False
+
+    @property
+    def ratio(self) -> float:
+        """Gain ratio; −inf when nothing was predicted."""
+        return self.decrease / self.predicted if self.predicted > 0 and isfinite(self.decrease) else -inf
+
+
+class Policy(Protocol):
+    """Acceptance and the factor that σ is multiplied by."""
+
+    def accepts(self, trial: Trial) -> bool:
+        """Whether the trial point becomes the iterate."""
+        ...
+
+    def factor(self, trial: Trial) -> float:
+        """Multiplier of σ after this trial."""
+        ...
+
+
+@dataclass(frozen=True)
+class GainRatio:
+    """Gain-ratio control with 0 < η₁ ≤ η₂ < 1 and 0 < γ₂ ≤ γ₁ < 1 < γ₃."""
+
+    eta1: float = 0.1
+    eta2: float = 0.75
+    gamma1: float = 0.85
+    gamma2: float = 0.5
+    gamma3: float = 1.5
+
+    def __post_init__(self) -> None:
+        if not (0 < self.eta1 <= self.eta2 < 1 and 0 < self.gamma2 <= self.gamma1 < 1 < self.gamma3):
+            raise InputError(f"{self} breaks 0 < eta1 <= eta2 < 1, 0 < gamma2 <= gamma1 < 1 < gamma3: use such values")
+
+    def accepts(self, trial: Trial) -> bool:
+        return trial.decrease > 0 and trial.ratio >= self.eta1
+
+    def factor(self, trial: Trial) -> float:
+        if not self.accepts(trial):
+            return self.gamma3
+        return self.gamma2 if trial.ratio >= self.eta2 else self.gamma1
+
+
+@dataclass(frozen=True)
+class DelayedGratification:
+    """Accept any decrease; σ ÷ ``down`` on success, σ × ``up`` on failure."""
+
+    up: float = 1.5
+    down: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not (self.up > 1 and self.down > 1):
+            raise InputError(f"{self} needs up > 1 and down > 1: use for example up=1.5, down=10")
+
+    def accepts(self, trial: Trial) -> bool:
+        return trial.decrease > 0
+
+    def factor(self, trial: Trial) -> float:
+        return 1 / self.down if self.accepts(trial) else self.up
