@@ -5,8 +5,8 @@
 
 The closure returns the loss, or a vector of residuals for ``LM``, and does **not** call ``backward`` (different
 from ``torch.optim.LBFGS``: the solver asks for the derivatives it needs). Each step is one iteration of the
-finest level; the regularization weight or trust-region radius is carried over, the model is made anew, so the
-closure may use another batch every time.
+finest level; the regularization weight or trust-region radius is carried over (except from a step that found no
+decrease), the model is made anew, so the closure may use another batch every time.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ class Multilevel(torch.optim.Optimizer):
             raise InputError("step() needs a closure that returns the loss: opt.step(lambda: criterion(model(X), y))")
         state, recorder, objective = self._start(closure)
         state = self._solver.step(objective, state, self._hierarchy, recorder)
-        self._levels = [g.memory() for g in (state.globalization, *state.below)]
+        if state.failure is None:
+            self._levels = [g.memory() for g in (state.globalization, *state.below)]
         self._pace = {name: getattr(state, name) for name in self._pace}
         self.last = recorder.history[-1]
         self._flat.set(state.x)
