@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -80,6 +81,8 @@ def minimize(
     recorder.ledgers[0].work(levels.flops)
     objective = objective.counted(recorder.ledgers[0])
     target = Path(checkpoint) if checkpoint is not None else None
+    if target is not None and not os.access(target.parent, os.W_OK | os.X_OK):
+        raise InputError(f"cannot write the checkpoint {target}: give a file in an existing folder that can be written")
     done = 0
     if resume:
         if target is None:

@@ -5,8 +5,8 @@
 
 The closure returns the loss, or a vector of residuals for ``LM``, and does **not** call ``backward`` (different
 from ``torch.optim.LBFGS``: the solver asks for the derivatives it needs). Each step is one iteration of the
-finest level; the regularization weight or trust-region radius is carried over, the model is made anew, so the
-closure may use another batch every time.
+finest level; the regularization weight or trust-region radius is carried over (except from a step that found no
+decrease), the model is made anew, so the closure may use another batch every time.
 """
 
 from __future__ import annotations
@@ -45,9 +45,8 @@ class Multilevel(torch.optim.Optimizer):
         super().__init__([p for p in model.parameters() if p.requires_grad], {})
         self._solver = solver
         self._hierarchy = (hierarchy or Hierarchy(sum(self._flat.sizes))).to(self._flat.get())
-        self._memory: State | None = None
         self._levels: list[dict[str, float]] = []
-        self._visits = self._wait = 0
+        self._pace: dict[str, Any] = {"visits": 0, "wait": 0, "interval": 0, "phase": (0.0, 0.0)}
         self.last: Event | None = None
 
     def step(self, closure: Any = None) -> Any:
@@ -63,8 +62,9 @@ class Multilevel(torch.optim.Optimizer):
             raise InputError("step() needs a closure that returns the loss: opt.step(lambda: criterion(model(X), y))")
         state, recorder, objective = self._start(closure)
         state = self._solver.step(objective, state, self._hierarchy, recorder)
-        self._levels = [g.memory() for g in (state.globalization, *state.below)]
-        self._visits, self._wait = state.visits, state.wait
+        if state.failure is None:
+            self._levels = [g.memory() for g in (state.globalization, *state.below)]
+        self._pace = {name: getattr(state, name) for name in self._pace}
         self.last = recorder.history[-1]
         self._flat.set(state.x)
         return state.loss
@@ -74,13 +74,13 @@ class Multilevel(torch.optim.Optimizer):
         objective = self._flat.objective(closure).counted(recorder.ledgers[0])
         known = [self._solver.globalization.restored(memory) for memory in self._levels]
         state = self._solver.init(objective, self._flat.get(), known[0] if known else None, tuple(known[1:]))
-        return replace(state, visits=self._visits, wait=self._wait), recorder, objective
+        return replace(state, **self._pace), recorder, objective
 
     def state_dict(self) -> dict[str, Any]:
         """The solver's memory (weights are in the module's own ``state_dict``)."""
-        return {"levels": self._levels, "visits": self._visits, "wait": self._wait}
+        return {"levels": self._levels, **self._pace}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Inverse of ``state_dict``."""
         self._levels = list(state_dict["levels"])
-        self._visits, self._wait = int(state_dict["visits"]), int(state_dict["wait"])
+        self._pace = {name: state_dict[name] for name in self._pace}
