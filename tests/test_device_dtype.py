@@ -1,0 +1,180 @@
+"""With the default device meta and the default dtype float16 a float64 problem on the CPU solves unchanged."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+from torch import Tensor
+
+from multilevel_opt import (
+    AR1,
+    AR2,
+    LM,
+    RLM,
+    TR1,
+    TR2,
+    Cycle,
+    DampedLeastSquares,
+    GradientNorm,
+    Hierarchy,
+    LeastSquares,
+    MaxIterations,
+    Multilevel,
+    Result,
+    build,
+    check,
+    minimize,
+    optim,
+    solve,
+)
+from multilevel_opt.transfer.geometric import linear_1d
+from problems import Poisson
+from tests.references.mgh import MGH
+
+N = 15
+
+
+@contextmanager
+def hostile() -> Iterator[None]:
+    """A tensor made without device or dtype is of no use here."""
+    dtype = torch.get_default_dtype()
+    try:
+        torch.set_default_device("meta")
+        torch.set_default_dtype(torch.float16)
+        yield
+    finally:
+        torch.set_default_device(None)
+        torch.set_default_dtype(dtype)
+
+
+def twice(run: Callable[[], Result]) -> Result:
+    """The run with ordinary and with hostile defaults; both must agree to the last bit."""
+    usual = run()
+    with hostile():
+        found = run()
+    assert found.x.dtype == torch.float64
+    assert found.x.device.type == "cpu"
+    assert torch.equal(found.x, usual.x)
+    assert [event.loss for event in found.history] == [event.loss for event in usual.history]
+    assert found.status is usual.status
+    return found
+
+
+def test_a_forgotten_dtype_or_device_fails_here() -> None:
+    """Negative control."""
+    with hostile():
+        assert torch.zeros(1).device.type == "meta"
+        assert torch.zeros(1, device="cpu").dtype == torch.float16
+
+        def careless(x: Tensor) -> Tensor:
+            return (x - torch.ones(2)) ** 2
+
+        with pytest.raises((RuntimeError, NotImplementedError, ValueError)):
+            minimize(LeastSquares(careless), MGH["Rosenbrock"].start, LM)
+
+
+@pytest.mark.parametrize("name", ["Rosenbrock", "Box", "Wood"])
+@pytest.mark.parametrize(
+    "solver",
+    [
+        LM,
+        RLM,
+        AR1,
+        AR2,
+        TR1,
+        TR2,
+        LM.replace(subproblem=DampedLeastSquares(geodesic=True)),
+        LM.replace(subproblem=DampedLeastSquares(form="dual")),
+        LM.replace(subproblem=DampedLeastSquares(form="matrix-free")),
+    ],
+    ids=["LM", "RLM", "AR1", "AR2", "TR1", "TR2", "geodesic", "dual", "matrix-free"],
+)
+def test_one_level(solver: Multilevel, name: str) -> None:
+    problem = MGH[name]
+    twice(lambda: minimize(LeastSquares(problem.residual), problem.start, solver, stop=MaxIterations(25)))
+
+
+def residual(u: Tensor) -> Tensor:
+    end = u.new_zeros(1)
+    padded = torch.cat([end, u, end])
+    return 16 * (padded[2:] - 2 * u + padded[:-2]) - (torch.exp(u) + 1) / 16
+
+
+def start() -> Tensor:
+    return torch.linspace(-1, 1, N, dtype=torch.float64, device="cpu") ** 3
+
+
+LEVELS: dict[str, Callable[[], Hierarchy]] = {
+    "galerkin": lambda: build.galerkin([linear_1d(N), linear_1d(7)]),
+    "random": lambda: build.random_subspace(start(), 3, fraction=2),
+    "own": lambda: build.from_objectives([LeastSquares(residual), LeastSquares(residual)], [linear_1d(N)]),
+    "amg": lambda: build.amg(LeastSquares(residual), start(), 2),
+}
+
+
+@pytest.mark.parametrize("levels", LEVELS)
+@pytest.mark.parametrize("solver", [LM, AR2, TR2], ids=["LM", "AR2", "TR2"])
+def test_several_levels(solver: Multilevel, levels: str) -> None:
+    solver = solver.replace(cycle=Cycle(kappa=1e-3, coarse_iterations=3))
+    result = twice(
+        lambda: minimize(LeastSquares(residual), start(), solver, hierarchy=LEVELS[levels](), stop=MaxIterations(6))
+    )
+    assert result.coarse_steps[0] > 0
+
+
+def test_a_matrix_free_jacobian_and_higher_coherence() -> None:
+    free = LeastSquares(residual, matrix_free=True)
+    twice(lambda: minimize(free, start(), LM, stop=GradientNorm(1e-6) | MaxIterations(10)))
+    cycle = Cycle(kappa=1e-3, coarse_iterations=3, coherence=2)
+    levels = LEVELS["own"]
+    twice(lambda: minimize(free, start(), AR2.replace(cycle=cycle), hierarchy=levels(), stop=MaxIterations(6)))
+
+
+def test_the_checks_of_laws() -> None:
+    with hostile():
+        f = LeastSquares(residual)
+        assert check.taylor_slope(f, start(), 2) == pytest.approx(3, abs=0.05)
+        assert check.jacobian_adjointness(f, start()) < 1e-12
+        for levels in LEVELS.values():
+            hierarchy = levels()
+            assert check.coherence(hierarchy, start(), 2, f=f) < 1e-10
+            assert check.adjointness(hierarchy.levels[0].transfer_at(f, start(), 0), start()) < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("method", "coarsening"),
+    [("lm", None), ("rlm", "amg"), ("galerkin", "subnetwork"), ("galerkin", "amg"), ("galerkin", "random")],
+)
+def test_poisson(method: str, coarsening: str | None) -> None:
+    def run() -> Result:
+        problem = Poisson(nu=4, width=24, seed=0)
+        assert problem.x0.dtype == torch.float64
+        return solve(problem, method, coarsening=coarsening, max_iterations=4).result
+
+    twice(run)
+
+
+def test_the_torch_front_end() -> None:
+    losses = []
+    data = torch.linspace(-1, 1, 20, dtype=torch.float64)[:, None]
+    for defaults in (False, True):
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(
+            torch.nn.Linear(1, 4, dtype=torch.float64, device="cpu"),
+            torch.nn.Tanh(),
+            torch.nn.Linear(4, 1, dtype=torch.float64, device="cpu"),
+        )
+        opt = optim.Multilevel(model, LM)
+
+        def closure(model: torch.nn.Module = model) -> Tensor:
+            return (model(data) - data**2)[:, 0]
+
+        with hostile() if defaults else _as_usual():
+            losses.append([opt.step(closure) for _ in range(4)])
+    assert losses[0] == losses[1]
+
+
+@contextmanager
+def _as_usual() -> Iterator[None]:
+    yield
