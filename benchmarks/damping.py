@@ -1,6 +1,7 @@
 """Damping policies of Levenberg–Marquardt on one level: reached, iterations, trials, seconds.
 
-The default starts from σ₀ = 1e-4 of the mean eigenvalue of JJᵀ. The same starting points for all policies; 1-D and 2-D Poisson, good (``scaled``) and bad (``normal``) starts.
+The default starts from σ₀ = 1e-4 of the mean eigenvalue of JJᵀ. The same starting points for all policies; 1-D
+and 2-D Poisson, good (``scaled``) and bad (``normal``) starts.
 """
 
 from __future__ import annotations
