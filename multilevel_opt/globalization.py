@@ -20,6 +20,8 @@ from multilevel_opt.objective.base import Objective
 from multilevel_opt.objective.taylor import Taylor
 from multilevel_opt.policy import GainRatio, Policy, Trial
 
+RELATIVE = 1e-4  # chosen by `python -m benchmarks damping` (docs/design.md, "Damping policy")
+
 
 class Globalization(Protocol):
     """What the loop needs; ``Regularization`` and ``TrustRegion`` are the two kinds."""
@@ -79,7 +81,7 @@ class Regularization:
     Attributes:
         power: p; None means q + 1 for a model of order q.
         policy: acceptance and update of σ.
-        weight: σ; None means: from the first model (1e-3 of the mean eigenvalue of JᵀJ, or 1 without J).
+        weight: σ; None means: from the first model (1e-4 of the mean eigenvalue of JᵀJ, or 1 without J).
         minimum, maximum: bounds of σ; beyond ``maximum`` no step can change x and the solver stops, and from
             ``minimum`` the trials of one iteration reach any useful σ again.
         inherited: coarse solves add (σ/p)‖s‖^p of the fine level to their objective and start from its σ, as
@@ -112,7 +114,7 @@ class Regularization:
         return self.scalar > self.maximum
 
     def start(self, model: Taylor, order: int) -> Regularization:
-        weight = self.weight if self.weight is not None else 1e-3 * curvature_scale(model)
+        weight = self.weight if self.weight is not None else initial_weight(model)
         return replace(self, weight=max(weight, self.minimum), power=self.power or order + 1)
 
     def memory(self) -> dict[str, float]:
@@ -210,13 +212,13 @@ class TrustRegion:
         return replace(self, radius=radius, maximum=radius)
 
 
-def curvature_scale(model: Taylor) -> float:
-    """Mean eigenvalue of JJᵀ for a dense least-squares model, a Rayleigh quotient if matrix-free, 1e3 without J."""
+def initial_weight(model: Taylor) -> float:
+    """RELATIVE times the mean eigenvalue of JJᵀ (matrix-free: a Rayleigh quotient of it); 1 without J."""
     normal = model.normal
     if normal is None or normal.residual.numel() == 0:
-        return 1e3
+        return 1.0
     matrix: Any = getattr(normal.jacobian, "matrix", None)
     if matrix is not None:
-        return float(matrix.square().sum()) / min(matrix.shape) or 1.0
+        return RELATIVE * float(matrix.square().sum()) / min(matrix.shape) or RELATIVE
     r2 = float(normal.residual @ normal.residual)
-    return float(torch.linalg.vector_norm(model.gradient) ** 2) / r2 if r2 > 0 else 1.0
+    return RELATIVE * float(torch.linalg.vector_norm(model.gradient) ** 2) / r2 if r2 > 0 else RELATIVE

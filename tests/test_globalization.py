@@ -96,10 +96,10 @@ def test_weight_of_the_first_model() -> None:
     mean = (9.0 + 16.0) / 2
     g = Regularization(power=2)
     assert not g.started
-    assert g.start(model(), 2).scalar == pytest.approx(1e-3 * mean)
+    assert g.start(model(), 2).scalar == pytest.approx(1e-4 * mean)
     r = model()
     rayleigh = float(r.gradient @ r.gradient / (2 * r.value))
-    assert g.start(model(matrix_free=True), 2).scalar == pytest.approx(1e-3 * rayleigh)
+    assert g.start(model(matrix_free=True), 2).scalar == pytest.approx(1e-4 * rayleigh)
     plain = Function(lambda x: x @ x).expand(X, 2)
     assert Regularization().start(plain, 2) == Regularization(power=3, weight=1.0)
     assert Regularization(power=4).start(plain, 2).power == 4

@@ -72,7 +72,8 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    folders.Spec("poisson", ("nu=20", "name=a b"), "galerkin", until={"rmse": 1e-3}, levels=2).write(tmp_path / "run.json")
+    spec = folders.Spec("poisson", ("nu=20", "name=a b"), "galerkin", until={"rmse": 1e-3}, levels=2)
+    spec.write(tmp_path / "run.json")
     folders.write_json(tmp_path / "result.json", RECORD)
     folders.write_history(tmp_path / "history.csv", HISTORY)
     z = np.linspace(0, 1, 50)[:, None]

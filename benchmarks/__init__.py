@@ -1,0 +1,1 @@
+"""``python -m benchmarks`` runs all benchmarks, ``python -m benchmarks NAME`` one. They print, and assert nothing."""

@@ -1,0 +1,45 @@
+"""Choose and run benchmarks; threads are those of the environment (OMP_NUM_THREADS)."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+
+import torch
+
+from benchmarks import coarsening, damping, iteration, jacobian, levels, peers
+from benchmarks.measure import say
+
+BENCHMARKS: dict[str, Callable[[Sequence[int]], None]] = {
+    "iteration": iteration.run,
+    "jacobian": jacobian.run,
+    "levels": levels.run,
+    "damping": damping.run,
+    "coarsening": coarsening.run,
+    "peers": peers.run,
+}
+
+
+DEFAULT = ("iteration", "jacobian", "levels", "peers")
+
+
+def seeds(text: str) -> list[int]:
+    """The numbers of ``0-4`` or ``3,5,8``."""
+    first, dash, last = text.partition("-")
+    return list(range(int(first), int(last) + 1)) if dash else [int(part) for part in text.split(",")]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "names", nargs="*", choices=[*BENCHMARKS, []], help=f"which ones; default: {', '.join(DEFAULT)}"
+    )
+    parser.add_argument("--seeds", type=seeds, default=seeds("0-4"), metavar="0-4", help="of levels and peers")
+    arguments = parser.parse_args()
+    say(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
+    for name in arguments.names or DEFAULT:
+        BENCHMARKS[name](arguments.seeds)
+
+
+if __name__ == "__main__":
+    main()
