@@ -139,6 +139,7 @@ def test_monitors_and_seconds_continue(tmp_path: Path) -> None:
     assert_same(resumed, whole)
     assert resumed.metrics == whole.metrics
     assert resumed.seconds >= first.seconds > 0
+    assert resumed.history[first.nit].seconds > first.history[-1].seconds
 
 
 @pytest.mark.parametrize(("solver", "levels"), [(LM, True), (RLM, False)])
