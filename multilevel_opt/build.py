@@ -222,7 +222,11 @@ def _transfer(value: Any) -> TransferOperator:
 def _neuron_rule(width: int, rule: str, seed: tuple[int, int]) -> TransferRule:
     def chosen(f: Objective, x: Tensor, visit: int) -> TransferOperator:
         layout = getattr(f, "layout", None)
-        assert isinstance(layout, Layout)
+        if not isinstance(layout, Layout):
+            raise UnsupportedCombination(
+                "a subnetwork level lies below another subnetwork or the network itself, not below a corrected or "
+                "penalized model: use LM, or AMG levels"
+            )
         return blocks.selection(layout, choose(rule, x, layout, width, (*seed, visit)))
 
     return chosen

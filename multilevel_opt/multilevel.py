@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from math import inf, isfinite
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from multilevel_opt.coarse import coarse_model
@@ -30,7 +31,7 @@ from multilevel_opt.objective.base import Objective
 from multilevel_opt.policy import Trial
 from multilevel_opt.recorder import Recorder
 from multilevel_opt.result import Event, Status
-from multilevel_opt.state import Cycle, State, progress_made
+from multilevel_opt.state import Cycle, Outcome, State, progress_made
 from multilevel_opt.stopping import Displacement, GradientNorm, MaxIterations, Progress, Stagnation, Stop, Verdict
 from multilevel_opt.subproblem.base import Step, Subproblem
 from multilevel_opt.transfer.operator import TransferOperator
@@ -129,19 +130,22 @@ class Multilevel:
         useful = restricted >= self.cycle.kappa * state.gradient_norm and restricted > self.cycle.tolerance
         return transfer if useful else None
 
-    def _taylor(self, f: Objective, state: State) -> tuple[State, _Outcome]:
+    def _taylor(self, f: Objective, state: State) -> tuple[State, Outcome]:
         """Minimize the local model, moving σ or Δ until a trial point is accepted."""
         prepared = state.prepared or self.subproblem.prepare(state.model)
         state = replace(state, prepared=prepared, wait=max(0, state.wait - 1))
-        outcome = _Outcome(-inf, 0)
+        outcome = Outcome(-inf, 0)
         finite = 0
         for trials in range(1, self.cycle.max_trials + 1):
             step = prepared.solve(state.globalization)
             if step is None:
                 state = replace(state, globalization=state.globalization.update(Trial(-inf, 1.0, 0.0)))
                 continue
+            if 0 <= step.predicted <= 0.1 * torch.finfo(state.x.dtype).eps * abs(state.loss):
+                finite += 1  # no value of f could show such a decrease
+                break
             state, trial, note = self._try(f, state, step, likely=False)
-            outcome = _Outcome(trial.ratio, trials, note)
+            outcome = Outcome(trial.ratio, trials, note)
             finite += isfinite(trial.decrease)
             state = replace(state, globalization=state.globalization.update(trial))
             if state.moved:
@@ -159,7 +163,7 @@ class Multilevel:
         transfer: TransferOperator,
         recorder: Recorder,
         level: int,
-    ) -> tuple[State, _Outcome]:
+    ) -> tuple[State, Outcome]:
         """Minimize the coarse model by this loop and prolong the correction."""
         below = hierarchy.levels[0]
         mu, start = coarse_model(
@@ -181,7 +185,7 @@ class Multilevel:
         try:
             inner = self.init(mu, start, state.globalization.coarsened(own, norm), state.below[1:])
         except NonFiniteError:
-            return state, _Outcome(-inf, 0, "the coarse model is not finite at its start point")
+            return state, Outcome(-inf, 0, "the coarse model is not finite at its start point")
         stop: Stop = MaxIterations(self.cycle.coarse_iterations) | GradientNorm(self.cycle.tolerance)
         if self.cycle.stagnation:
             stop = stop | Stagnation(self.cycle.stagnation)
@@ -190,13 +194,13 @@ class Multilevel:
         final, _ = drive(self, mu, inner, hierarchy.coarser, recorder, stop, level + 1)
         state = replace(state, below=(final.globalization, *final.below))
         if final.x is inner.x:
-            return state, _Outcome(-inf, 0, "the coarse level found no decrease")
+            return state, Outcome(-inf, 0, "the coarse level found no decrease")
         alpha = 1.0 if below.objective is None else transfer.scale  # a Galerkin model is f itself, not α f
         s = final.x - start
         outside = float(s.norm()) >= Displacement.edge * ball
         step = Step(transfer.prolong(s), (inner.loss - final.loss) / alpha, outside)
         state, trial, note = self._try(f, state, step, likely=below.objective is None)
-        return replace(state, globalization=state.globalization.after_coarse(trial)), _Outcome(trial.ratio, 1, note)
+        return replace(state, globalization=state.globalization.after_coarse(trial)), Outcome(trial.ratio, 1, note)
 
     def _try(self, f: Objective, state: State, step: Step, likely: bool) -> tuple[State, Trial, str]:
         """Evaluate x + s; the state moves there when the globalization accepts and all is finite.
@@ -235,15 +239,6 @@ class Multilevel:
             failure=None,
         )
         return moved, trial, ""
-
-
-@dataclass(frozen=True)
-class _Outcome:
-    """What the history wants to know about an iteration."""
-
-    ratio: float
-    trials: int
-    note: str = ""
 
 
 def drive(

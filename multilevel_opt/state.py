@@ -89,3 +89,12 @@ class State:
     visits: int = 0
     moved: bool = False
     failure: Status | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the history wants to know about an iteration."""
+
+    ratio: float
+    trials: int
+    note: str = ""

@@ -47,10 +47,6 @@ class Residual:
         """J(x)ᵀ w, shape (n,), without forming J."""
         return torch.func.vjp(self, x)[1](w)[0]  # type: ignore[no-any-return]
 
-    def second(self, x: Tensor, v: Tensor) -> Tensor:
-        """The second directional derivative d²/dt² r(x + t v) at t = 0, shape (m,)."""
-        return torch.func.jvp(lambda y: torch.func.jvp(self, (y,), (v,))[1], (x,), (v,))[1]  # type: ignore[no-any-return]
-
     def rows(self, ids: Tensor) -> Residual:
         """The residual of the rows ``ids`` (int64 of shape (k,)) alone."""
         return FunctionResidual(lambda x: self(x)[ids])

@@ -49,15 +49,12 @@ def test_linearize_in_pieces_is_the_same(monkeypatch: pytest.MonkeyPatch) -> Non
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
 
-def test_products_and_second_derivative_agree_with_the_jacobian() -> None:
+def test_products_agree_with_the_jacobian() -> None:
     residual, x = make()
     r, jacobian = residual.linearize(x)
     v, w = torch.sin(torch.arange(x.numel(), dtype=x.dtype)), torch.cos(torch.arange(r.numel(), dtype=x.dtype))
     torch.testing.assert_close(residual.jvp(x, v), jacobian @ v)
     torch.testing.assert_close(residual.vjp(x, w), jacobian.T @ w)
-    h = 1e-5
-    slope = (residual.linearize(x + h * v)[1] - residual.linearize(x - h * v)[1]) @ v / (2 * h)
-    torch.testing.assert_close(residual.second(x, v), slope, rtol=1e-6, atol=1e-6)
 
 
 def test_linearize_works_without_gradients_and_on_leaves_that_require_them() -> None:
