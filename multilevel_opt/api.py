@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from multilevel_opt import checkpoint as checkpoints
+from multilevel_opt.drive import drive
 from multilevel_opt.errors import InputError, ShapeError
 from multilevel_opt.hierarchy import Hierarchy
 from multilevel_opt.ledger import Ledger
-from multilevel_opt.multilevel import Multilevel, drive
+from multilevel_opt.multilevel import Multilevel
 from multilevel_opt.objective.base import Function, Objective
 from multilevel_opt.objective.least_squares import LeastSquares
 from multilevel_opt.objective.residual import Residual, ResidualFunction

@@ -14,7 +14,6 @@ derivative is not finite is rejected like any other.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from math import inf, isfinite
 from typing import Any
@@ -24,6 +23,7 @@ from torch import Tensor
 
 from multilevel_opt.coarse import coarse_model
 from multilevel_opt.curvature import Curvature, Exact
+from multilevel_opt.drive import drive
 from multilevel_opt.errors import NonFiniteError
 from multilevel_opt.globalization import Globalization, TrustRegion
 from multilevel_opt.hierarchy import Hierarchy
@@ -32,7 +32,7 @@ from multilevel_opt.policy import Trial
 from multilevel_opt.recorder import Recorder
 from multilevel_opt.result import Event, Status
 from multilevel_opt.state import Cycle, Outcome, State, progress_made
-from multilevel_opt.stopping import Displacement, GradientNorm, MaxIterations, Progress, Stagnation, Stop, Verdict
+from multilevel_opt.stopping import Displacement, GradientNorm, MaxIterations, Stagnation, Stop
 from multilevel_opt.subproblem.base import Step, Subproblem
 from multilevel_opt.transfer.operator import TransferOperator
 
@@ -142,8 +142,8 @@ class Multilevel:
                 state = replace(state, globalization=state.globalization.update(Trial(-inf, 1.0, 0.0)))
                 continue
             if 0 <= step.predicted <= 0.1 * torch.finfo(state.x.dtype).eps * abs(state.loss):
-                finite += 1  # no value of f could show such a decrease
-                break
+                note = "the predicted decrease is below the rounding of f"
+                return self._polish(f, state, step), Outcome(-inf, trials, note)
             state, trial, note = self._try(f, state, step, likely=False)
             outcome = Outcome(trial.ratio, trials, note)
             finite += isfinite(trial.decrease)
@@ -219,75 +219,20 @@ class Multilevel:
             return state, trial, "the objective is not finite at the trial point"
         if not state.globalization.accepts(trial):
             return state, trial, ""
-        curvature = state.curvature
         if model is None:
-            model = curvature.expand(f, x, self.order)
+            model = state.curvature.expand(f, x, self.order)
         norm = float(model.gradient.norm())
         if not isfinite(norm):
             note = "the gradient is not finite at the trial point"
             return replace(state, best=known), replace(trial, decrease=-inf), note
-        curvature = curvature.updated(step.s, model.gradient - state.model.gradient)
-        moved = replace(
-            state,
-            x=x,
-            loss=loss,
-            model=model,
-            gradient_norm=norm,
-            curvature=curvature,
-            prepared=None,
-            moved=True,
-            failure=None,
-        )
-        return moved, trial, ""
+        return state.moved_to(x, model, loss, norm), trial, ""
 
-
-def drive(
-    solver: Multilevel,
-    f: Objective,
-    state: State,
-    hierarchy: Hierarchy,
-    recorder: Recorder,
-    stop: Stop,
-    level: int = 0,
-    after: Callable[[State], bool] | None = None,
-    done: int = 0,
-) -> tuple[State, Verdict]:
-    """Step until a rule, the callback or a failure stops the run; every level runs through this loop.
-
-    Args:
-        solver: the configuration.
-        f: the objective of this level.
-        state: where to start.
-        hierarchy: this level and those below.
-        recorder: account of the whole run.
-        level: 0 is the finest.
-        stop: rules looked at before the first and after every iteration.
-        after: called with every new state; True stops the run.
-        done: iterations already done (of a resumed run).
-
-    Returns:
-        The last state and the verdict.
-    """
-    start = state.x
-    iteration = done
-    losses = [state.loss]
-    while True:
-        progress = Progress(
-            iteration,
-            state.loss,
-            state.gradient_norm,
-            recorder.clock.seconds(),
-            recorder.metrics if level == 0 else {},
-            float((state.x - start).norm()) if level else 0.0,
-            losses,
-        )
-        verdict = stop(progress)
-        if verdict is None and state.failure is not None:
-            verdict = state.failure, state.failure.value
-        if verdict is not None:
-            return state, verdict
-        state = solver.step(f, state, hierarchy, recorder, level)
-        iteration += 1
-        losses.append(state.loss)
-        if after is not None and after(state):
-            return state, (Status.USER, Status.USER.value)
+    def _polish(self, f: Objective, state: State, step: Step) -> State:
+        """Take a step whose decrease f cannot show if it halves the gradient; otherwise the run has stalled."""
+        x = state.x + step.s
+        model = state.curvature.expand(f, x, self.order)
+        loss, norm = float(model.value), float(model.gradient.norm())
+        rounding = 4 * torch.finfo(x.dtype).eps * abs(state.loss)
+        if not (loss <= state.loss + rounding and norm < 0.5 * state.gradient_norm):
+            return replace(state, moved=False, failure=Status.STALLED)
+        return replace(state.moved_to(x, model, loss, norm), best=(loss, x))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
 
 from torch import Tensor
@@ -89,6 +89,21 @@ class State:
     visits: int = 0
     moved: bool = False
     failure: Status | None = None
+
+    def moved_to(self, x: Tensor, model: Taylor, loss: float, norm: float) -> State:
+        """The state after an accepted step, with the model at the new iterate."""
+        curvature = self.curvature.updated(x - self.x, model.gradient - self.model.gradient)
+        return replace(
+            self,
+            x=x,
+            loss=loss,
+            model=model,
+            gradient_norm=norm,
+            curvature=curvature,
+            prepared=None,
+            moved=True,
+            failure=None,
+        )
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,14 @@ def rosenbrock(x: Tensor) -> Tensor:
 
 def decreases(result: Result, level: int = 0) -> bool:
     events = [event for event in result.history if event.level == level]
-    return all(b.loss < a.loss if b.accepted else b.loss == a.loss for a, b in pairwise(events))
+    return all(_decreased(a, b) for a, b in pairwise(events))
+
+
+def _decreased(a: Event, b: Event) -> bool:
+    """Strictly, or, where f cannot show the decrease, within its rounding with half the gradient."""
+    if "below the rounding" in b.note:
+        return (b.loss <= a.loss + 1e-15 * abs(a.loss) and b.gradient_norm < 0.5 * a.gradient_norm) or not b.accepted
+    return b.loss < a.loss if b.accepted else b.loss == a.loss
 
 
 @pytest.mark.parametrize(
