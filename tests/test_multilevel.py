@@ -19,6 +19,7 @@ from multilevel_opt import (
     TR2,
     Cycle,
     DampedLeastSquares,
+    Event,
     Function,
     GainRatio,
     GradientNorm,
