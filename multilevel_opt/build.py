@@ -28,13 +28,18 @@ from multilevel_opt.objective.least_squares import LeastSquares
 from multilevel_opt.transfer import blocks
 from multilevel_opt.transfer import geometric as grids
 from multilevel_opt.transfer.coupling import Coupling, coupling
-from multilevel_opt.transfer.interpolation import interpolate
+from multilevel_opt.transfer.interpolation import averaging, injection, interpolate
 from multilevel_opt.transfer.operator import TransferOperator
 from multilevel_opt.transfer.rules import choose
-from multilevel_opt.transfer.splitting import split
+from multilevel_opt.transfer.splitting import CFSplitting, split
 
 FRACTION = 16
 ENOUGH = 24
+POINTS: dict[str, Callable[[Any, CFSplitting], Any]] = {
+    "transpose": lambda matrix, splitting: None,
+    "injection": lambda matrix, splitting: injection(splitting),
+    "averaging": lambda matrix, splitting: averaging(matrix),
+}
 
 
 def from_objectives(
@@ -105,6 +110,7 @@ def amg(
     theta: float = 0.25,
     rule: str = "negative",
     kind: str = "direct",
+    points: str = "transpose",
 ) -> Hierarchy:
     """A hierarchy by algebraic coarsening of the neurons (of the variables, where there is no network).
 
@@ -118,6 +124,8 @@ def amg(
         theta: threshold of strong coupling.
         rule: "negative" (the talk's) or "absolute".
         kind: interpolation, see ``transfer.interpolation``.
+        points: how iterates are restricted to a smaller network: "transpose" for R x = Pᵀx as published,
+            "injection" for the values at the coarse neurons, "averaging" for weighted means.
 
     Raises:
         UnsupportedCombination: the objective has no residual, or no smaller network.
@@ -130,13 +138,17 @@ def amg(
         )
     if model not in ("galerkin", "network"):
         raise InputError(f"unknown coarse model {model!r}: use 'galerkin' or 'network'")
+    if points not in POINTS:
+        raise InputError(f"unknown restriction of points {points!r}: use one of {', '.join(POINTS)}")
     ledger = Ledger()
     _, jacobian = objective.counted(ledger).jacobian(x0)
     layout, made, notes = objective.layout, list[Level](), list[str]()
     for number in range(1, levels):
-        transfer, layout, remarks = _coarsened(jacobian, layout, x0, ledger, theta, rule, kind)
+        transfer, layout, remarks = _coarsened(jacobian, layout, x0, ledger, theta, rule, kind, points)
         notes += [f"level {number}: {remark}" for remark in remarks]
-        jacobian = transfer.pull_jacobian(jacobian)
+        if number + 1 < levels:
+            ledger.work(2.0 * jacobian.shape[0] * transfer.nnz)
+            jacobian = transfer.pull_jacobian(jacobian)
         coarse = None
         if model == "network":
             coarse = LeastSquares(objective.residual.resized(() if layout is None else layout.widths))
@@ -243,11 +255,19 @@ def _subspace_rule(size: int, seed: tuple[int, int]) -> TransferRule:
 
 
 def _coarsened(
-    jacobian: Tensor, layout: Layout | None, like: Tensor, ledger: Ledger, theta: float, rule: str, kind: str
+    jacobian: Tensor,
+    layout: Layout | None,
+    like: Tensor,
+    ledger: Ledger,
+    theta: float,
+    rule: str,
+    kind: str,
+    points: str,
 ) -> tuple[TransferOperator, Layout | None, list[str]]:
     """One step of algebraic coarsening: operator, coarse layout, remarks."""
     remarks: list[str] = []
     matrices: list[Any] = []
+    restrictions: list[Any] = []
     for layer in range(1 if layout is None else len(layout.widths)):
         found: Coupling = coupling(jacobian, layout, layer)
         ledger.work(found.flops)
@@ -256,7 +276,10 @@ def _coarsened(
         remarks += [note for note in (splitting.note,) if note]
         remarks.append(str(report))
         matrices.append(matrix)
+        restrictions.append(POINTS[points](matrix, splitting))
     if layout is None:
-        return TransferOperator(matrices[0], like=like), None, remarks
+        own = None if restrictions[0] is None else restrictions[0].T
+        return TransferOperator(matrices[0], points=own, like=like), None, remarks
     coarse = blocks.coarse_layout(layout, [matrix.shape[1] for matrix in matrices])
-    return blocks.network_transfer(layout, matrices, like), coarse, remarks
+    own_map = None if restrictions[0] is None else restrictions
+    return blocks.network_transfer(layout, matrices, like, own_map), coarse, remarks

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass, field
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 KINDS = ("function", "gradient", "residual", "jacobian", "jvp", "vjp", "hvp")
 
@@ -44,11 +44,6 @@ class Ledger:
     def as_dict(self) -> dict[str, Any]:
         """The ledger as plain numbers, for records and checkpoints."""
         return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Self:
-        """Inverse of ``as_dict``."""
-        return cls(dict(data["counts"]), float(data["flops"]), int(data["bytes"]))
 
 
 class Clock:

@@ -183,11 +183,3 @@ def _scaled(a: Form, factor: float) -> Form:
 
 def _pulled(form: Form, P: LinearOperator) -> Form:
     return lambda *v: P.rmatvec(form(*(P.matvec(u) for u in v)))
-
-
-def constant_forms(
-    value: Tensor, gradient: Tensor, hvp: Form | None = None, normal: NormalForm | None = None
-) -> Taylor:
-    """A model of order 1 (or 2 with ``hvp``) from tensors."""
-    forms: tuple[Form, ...] = (lambda: gradient,) if hvp is None else (lambda: gradient, hvp)
-    return Taylor(value, forms, normal)

@@ -19,7 +19,6 @@ from torch import Tensor
 
 from multilevel_opt.errors import InputError, NonFiniteError, ShapeError
 from multilevel_opt.objective.layout import Block, Layout
-from multilevel_opt.transfer.operator import TransferOperator
 
 CHUNK_ENTRIES = 1 << 24
 """Entries of the stack of blocks A_bb held at once (128 MiB in float64)."""
@@ -78,25 +77,6 @@ def coupling(jacobian: Tensor, layout: Layout | None = None, layer: int = 0) -> 
 def couplings(jacobian: Tensor, layout: Layout) -> tuple[Coupling, ...]:
     """The coupling matrices of all hidden layers in turn; raises as ``coupling``."""
     return tuple(coupling(jacobian, layout, layer) for layer in range(len(layout.widths)))
-
-
-def galerkin_coupling(jacobian: Tensor, transfer: TransferOperator, layout: Layout, layer: int = 0) -> Coupling:
-    """The coupling matrix on a coarse level, from the blocks of (J P)ᵀ(J P) = Pᵀ JᵀJ P.
-
-    Args:
-        jacobian: the fine Jacobian, shape (m, n).
-        transfer: n_c -> n.
-        layout: layout of the coarse parameters (``blocks.coarse_layout``), n_c of them.
-        layer: index of the hidden layer.
-
-    Returns:
-        As ``coupling``; the flops include 2 m nnz(P) for the product J P.
-
-    Raises:
-        ShapeError, NonFiniteError, InputError: as ``coupling``.
-    """
-    result = coupling(transfer.pull_jacobian(jacobian), layout, layer)
-    return Coupling(result.matrix, result.kinds, result.flops + 2.0 * jacobian.shape[0] * transfer.nnz)
 
 
 def _kinds(jacobian: Tensor, layout: Layout, layer: int) -> Iterator[Tensor]:

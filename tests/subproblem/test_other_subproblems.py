@@ -8,7 +8,7 @@ from torch import Tensor
 
 from multilevel_opt.errors import UnsupportedCombination
 from multilevel_opt.globalization import Regularization, TrustRegion
-from multilevel_opt.objective.taylor import Taylor, constant_forms
+from multilevel_opt.objective.taylor import Form, Taylor
 from multilevel_opt.subproblem import BoundaryStep, CubicLanczos, GradientStep, Steihaug
 from multilevel_opt.variants import SUBPROBLEM, method
 
@@ -26,6 +26,11 @@ class Products:
     def __call__(self, v: Tensor) -> Tensor:
         self.calls += 1
         return self.H @ v
+
+
+def constant_forms(value: Tensor, gradient: Tensor, hvp: Form | None = None) -> Taylor:
+    """A model of order 1 (or 2 with ``hvp``) from tensors."""
+    return Taylor(value, (lambda: gradient,) if hvp is None else (lambda: gradient, hvp))
 
 
 def quadratic(lowest: float, highest: float = 5.0) -> tuple[Taylor, Products, Tensor]:

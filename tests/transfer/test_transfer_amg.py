@@ -18,8 +18,7 @@ from multilevel_opt.errors import (
 )
 from multilevel_opt.objective.layout import Layout, mlp_layout
 from multilevel_opt.transfer import coupling as coupling_module
-from multilevel_opt.transfer.blocks import coarse_layout, network_transfer
-from multilevel_opt.transfer.coupling import coupling, couplings, galerkin_coupling
+from multilevel_opt.transfer.coupling import coupling, couplings
 from multilevel_opt.transfer.interpolation import KINDS, averaging, injection, interpolate
 from multilevel_opt.transfer.splitting import CFSplitting, as_csr, split
 
@@ -88,19 +87,6 @@ def test_coupling_of_a_plain_vector_and_of_dead_kinds() -> None:
 def loop_trace(J: Tensor) -> Tensor:
     gram = J.T @ J
     return gram.trace() / gram.abs().sum(1).max()
-
-
-def test_galerkin_coupling_is_the_projected_block() -> None:
-    layout = mlp_layout(2, (5,))
-    J, P = jacobian(layout), jacobian(3, 5, 1)
-    transfer = network_transfer(layout, [P.numpy()], J)
-    found = galerkin_coupling(J, transfer, coarse_layout(layout, [3]))
-    expected = torch.zeros(3, 3, dtype=torch.float64)
-    for columns in (slice(0, 10, 2), slice(1, 10, 2), slice(10, 15), slice(15, 20)):
-        gram = P.T @ (J[:, columns].T @ J[:, columns]) @ P
-        expected += gram / gram.abs().sum(1).max()
-    torch.testing.assert_close(found.matrix, expected)
-    assert found.flops == 2 * 7 * 9 * 4 + 2 * 7 * transfer.nnz
 
 
 @pytest.mark.parametrize("rule", ["negative", "absolute"])
