@@ -10,8 +10,9 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,12 @@ def load(path: Path, like: Tensor) -> dict[str, Any]:
     return data
 
 
+def known(globalization: Any, memories: Sequence[Mapping[str, float]]) -> list[Any]:
+    """The globalizations of all levels, finest first, with the numbers of ``Globalization.memory``."""
+    kinds = chain([globalization], repeat(globalization.for_coarse()))
+    return [kind.restored(memory) for kind, memory in zip(kinds, memories, strict=False)]
+
+
 def restored(
     data: Mapping[str, Any], solver: Multilevel, f: Objective, hierarchy: Hierarchy, recorder: Recorder
 ) -> State:
@@ -116,7 +123,7 @@ def restored(
             "resume with the same levels"
         )
     try:
-        own, *below = (solver.globalization.restored(memory) for memory in data["globalization"])
+        own, *below = known(solver.globalization, data["globalization"])
     except KeyError as error:
         raise InputError(f"the checkpoint has no {error} of this method: resume with the same method") from error
     state = solver.init(f, data["x"], own, tuple(below))

@@ -69,6 +69,10 @@ class Globalization(Protocol):
         """The term that a coarse model inherits from this level, or None."""
         ...
 
+    def for_coarse(self) -> Self:
+        """What coarse levels use, without a scalar of their own yet."""
+        ...
+
     def coarsened(self, own: Self | None, norm: float) -> Self:
         """The value that a coarse solve starts from, given its own last value and ‖P‖."""
         ...
@@ -81,6 +85,7 @@ class Regularization:
     Attributes:
         power: p; None means q + 1 for a model of order q.
         policy: acceptance and update of σ.
+        coarse_policy: the same on coarse levels; None for ``policy``.
         weight: σ; None means: from the first model (1e-4 of the mean eigenvalue of JᵀJ, or 1 without J).
         minimum, maximum: bounds of σ; beyond ``maximum`` no step can change x and the solver stops, and from
             ``minimum`` the trials of one iteration reach any useful σ again.
@@ -90,6 +95,7 @@ class Regularization:
 
     power: int | None = None
     policy: Policy = field(default_factory=GainRatio)
+    coarse_policy: Policy | None = None
     weight: float | None = None
     minimum: float = 1e-30
     maximum: float = 1e40
@@ -135,10 +141,13 @@ class Regularization:
     def penalty(self, center: Tensor) -> Objective | None:
         return PowerNorm(self.scalar, self.power or 2, center) if self.inherited else None
 
+    def for_coarse(self) -> Regularization:
+        return replace(self, weight=None, policy=self.coarse_policy or self.policy, coarse_policy=None)
+
     def coarsened(self, own: Regularization | None, norm: float) -> Regularization:
         if self.inherited:
             return self
-        return own if own is not None else replace(self, weight=None)
+        return own if own is not None else self.for_coarse()
 
 
 @dataclass(frozen=True)
@@ -205,6 +214,9 @@ class TrustRegion:
 
     def penalty(self, center: Tensor) -> Objective | None:
         return None
+
+    def for_coarse(self) -> TrustRegion:
+        return self
 
     def coarsened(self, own: TrustRegion | None, norm: float) -> TrustRegion:
         """The radius of the level above, measured through P (Gratton, Sartenaer & Toint 2008, section 2); its bound."""

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from multilevel_opt.checkpoint import known
 from multilevel_opt.errors import InputError
 from multilevel_opt.hierarchy import Hierarchy
 from multilevel_opt.ledger import Ledger
@@ -72,8 +73,8 @@ class Multilevel(torch.optim.Optimizer):
     def _start(self, closure: Callable[[], Tensor]) -> tuple[State, Recorder, Any]:
         recorder = Recorder([Ledger() for _ in range(len(self._hierarchy))])
         objective = self._flat.objective(closure).counted(recorder.ledgers[0])
-        known = [self._solver.globalization.restored(memory) for memory in self._levels]
-        state = self._solver.init(objective, self._flat.get(), known[0] if known else None, tuple(known[1:]))
+        own, *below = known(self._solver.globalization, self._levels) or [None]
+        state = self._solver.init(objective, self._flat.get(), own, tuple(below))
         return replace(state, **self._pace), recorder, objective
 
     def state_dict(self) -> dict[str, Any]:

@@ -62,7 +62,8 @@ TR1 = method(1, TrustRegion())
 TR2 = method(2, TrustRegion())
 LM = Multilevel(
     2,
-    Regularization(power=2, policy=DelayedGratification()),
+    # coarse solves are rough, so fewer values of σ are tried there
+    Regularization(power=2, policy=DelayedGratification(), coarse_policy=DelayedGratification(up=3.0)),
     DampedLeastSquares(),
     GaussNewton(),
     Cycle(coarse_iterations=40, stagnation=0.05, longest_wait=64),
