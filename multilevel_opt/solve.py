@@ -5,54 +5,31 @@ A method is a line of ``METHODS``: a solver and how its hierarchy is built.
 
 from __future__ import annotations
 
-import platform
-import resource
-import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from math import isfinite
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from multilevel_opt import build
 from multilevel_opt.api import Callback, minimize, start_point, within_memory
-from multilevel_opt.errors import InputError
+from multilevel_opt.errors import InputError, UnsupportedCombination
 from multilevel_opt.hierarchy import Hierarchy
 from multilevel_opt.multilevel import Multilevel
-from multilevel_opt.objective.base import Objective
 from multilevel_opt.objective.least_squares import LeastSquares
+from multilevel_opt.problem import Problem
+from multilevel_opt.record import record_of
 from multilevel_opt.result import Event, Result
 from multilevel_opt.stopping import GradientNorm, Loss, MaxIterations, MaxSeconds, Metric, Stop
 from multilevel_opt.subproblem import DampedLeastSquares
 from multilevel_opt.variants import AR1, AR2, LM, RLM, TR1, TR2
 
-SCHEMA = 1
-
-
-class Problem(Protocol):
-    """What a problem offers; ``PDEProblem`` is one, a user's own class may be another.
-
-    Attributes:
-        objective: the function to minimize.
-        x0: start point, shape (n,).
-        metrics: error measures of x by name; may be empty.
-        parameters: what defines the problem, as plain values.
-    """
-
-    @property
-    def objective(self) -> Objective: ...
-    @property
-    def x0(self) -> Tensor: ...
-    @property
-    def metrics(self) -> Mapping[str, Callable[[Tensor], float]]: ...
-    @property
-    def parameters(self) -> Mapping[str, Any]: ...
+Builder = Callable[[Any, Tensor, int, int], Hierarchy]  # (objective, x0, levels, seed)
 
 
 @dataclass(frozen=True)
@@ -69,7 +46,7 @@ class Method:
 
     solver: Multilevel
     summary: str
-    build: Mapping[str, Callable[[Any, Tensor, int, int], Hierarchy]] | None = None
+    build: Mapping[str, Builder] | None = None
     levels: int = 1
 
 
@@ -143,7 +120,7 @@ def solve(
         method: a key of ``METHODS``.
         name: of the problem, for the record.
         levels: number of levels; None for the method's default.
-        coarsening: a key of the method's ``build``; None for its first.
+        coarsening: a key of the method's ``build``; None for the first of them that fits the problem.
         until: targets by name: "loss", "gradient_norm", or a metric of the problem; the first one reached stops.
         max_iterations: limit of iterations of the finest level.
         max_seconds: limit of seconds of solving.
@@ -183,13 +160,11 @@ def solve(
         checkpoint=checkpoint,
         resume=resume,
     )
-    record = _record(problem, name or type(problem).__name__.lower(), method, result, setup, until or {})
-    return Run(result, hierarchy, record | _described(hierarchy))
+    called = name or type(problem).__name__.lower()
+    return Run(result, hierarchy, record_of(problem, called, method, result, hierarchy, setup, until or {}))
 
 
-def method_of(
-    method: str, levels: int | None, coarsening: str | None
-) -> tuple[Method, int, Callable[[Any, Tensor, int, int], Hierarchy]]:
+def method_of(method: str, levels: int | None, coarsening: str | None) -> tuple[Method, int, Builder]:
     """The line of ``METHODS``, the number of levels and the builder; raises ``InputError`` for what does not fit."""
     chosen = METHODS.get(method)
     if chosen is None:
@@ -202,10 +177,20 @@ def method_of(
             several = ", ".join(key for key, other in METHODS.items() if other.build is not None)
             raise InputError(f"method {method!r} has one level and no coarsening: use one of {several}")
         return chosen, n_levels, lambda f, x, n, seed: Hierarchy(x.numel())
-    kind = coarsening if coarsening is not None else next(iter(chosen.build))
-    if kind not in chosen.build:
-        raise InputError(f"unknown coarsening {kind!r} for method {method!r}: choose one of {', '.join(chosen.build)}")
-    return chosen, n_levels, chosen.build[kind]
+    if coarsening is None:
+        return chosen, n_levels, partial(_first_that_fits, tuple(chosen.build.values()))
+    if coarsening not in chosen.build:
+        known = ", ".join(chosen.build)
+        raise InputError(f"unknown coarsening {coarsening!r} for method {method!r}: choose one of {known}")
+    return chosen, n_levels, chosen.build[coarsening]
+
+
+def _first_that_fits(builders: Sequence[Builder], f: Any, x: Tensor, levels: int, seed: int) -> Hierarchy:
+    """The first hierarchy that can be built for f (subnetworks need one hidden layer); the last error if none can."""
+    for build_one in builders[:-1]:
+        with suppress(UnsupportedCombination):
+            return build_one(f, x, levels, seed)
+    return builders[-1](f, x, levels, seed)
 
 
 def stop_rule(
@@ -227,71 +212,3 @@ def stop_rule(
             known = ", ".join([*fixed, *metrics])
             raise InputError(f"unknown target {target!r}: choose one of {known}")
     return rule if until else GradientNorm(1e-8) | rule
-
-
-def _record(
-    problem: Problem, name: str, method: str, result: Result, setup: float, until: Mapping[str, float]
-) -> dict[str, Any]:
-    rows = getattr(problem, "n_residuals", None)
-    tried, rejected = result.coarse_steps
-    counts = {kind: [ledger.counts[kind] for ledger in result.ledgers] for kind in result.ledgers[0].counts}
-    return {
-        "schema": SCHEMA,
-        "problem": name,
-        "parameters": dict(problem.parameters),
-        "method": method,
-        "levels": len(result.sizes),
-        "seed": problem.parameters.get("seed"),
-        "status": result.status.name.lower(),
-        "message": result.message,
-        "converged": result.success,
-        "target": dict(until),
-        "iterations": result.nit,
-        "iterations_per_level": list(result.iterations_per_level),
-        "trials": sum(event.trials for event in result.history if event.level == 0),
-        "coarse_steps": tried,
-        "coarse_steps_rejected": rejected,
-        "evaluations": counts,
-        "flops": result.flops,
-        "flops_per_level": [ledger.flops for ledger in result.ledgers],
-        "seconds": result.seconds,
-        "seconds_setup": setup,
-        "loss": result.fun,
-        "gradient_norm": float(result.grad.norm()),
-        **{key: result.metrics.get(key) for key in ("rmse", "relative_l2")},
-        "n_parameters": result.sizes[0],
-        "n_residuals": rows,
-        "level_parameters": list(result.sizes),
-        "level_residuals": [rows] * len(result.sizes),
-        "linear_algebra": result.linear_algebra,
-        "device": str(result.x.device),
-        "dtype": str(result.x.dtype).removeprefix("torch."),
-        "peak_memory_bytes": _peak_memory(result.x.device),
-        "versions": _versions(),
-    }
-
-
-def _described(hierarchy: Hierarchy) -> dict[str, Any]:
-    """What a record says of the hierarchy beside its sizes."""
-    return {
-        "level_kinds": ["the objective", *(level.kind for level in hierarchy)],
-        "level_nnz": [None, *(level.nnz for level in hierarchy)],
-        "notes": list(hierarchy.notes),
-    }
-
-
-def _peak_memory(device: torch.device) -> int:
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak if sys.platform == "darwin" else 1024 * peak)
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in ("multilevel-opt", "torch", "numpy", "scipy", "pyamg"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "unknown"
-    return found

@@ -17,7 +17,9 @@ from jinja2 import Environment, StrictUndefined
 from multilevel_opt.checkpoint import write_json, written
 from multilevel_opt.errors import InputError
 from multilevel_opt.pictures import convergence_picture, draw_solution, drawable, solution_values
-from multilevel_opt.solve import SCHEMA, Problem, Run
+from multilevel_opt.problem import Problem
+from multilevel_opt.record import SCHEMA
+from multilevel_opt.solve import Run
 from multilevel_opt.study.folder import (
     Spec,
     read_history,
