@@ -29,7 +29,7 @@ from multilevel_opt.state import State
 
 SCHEMA = 1
 FIELDS = {"iteration", "x", "loss", "best_loss", "best_x", "globalization", "snapshot", "history"}
-FIELDS |= {"wait", "visits", "interval", "phase"}
+FIELDS |= {"wait", "visits", "interval", "phase", "gain"}
 SAME = 1e-3  # relative difference of f at the stored point, above which the problem is another one
 
 
@@ -76,6 +76,7 @@ def save(path: Path, state: State, recorder: Recorder, iteration: int) -> Path:
         "wait": state.wait,
         "interval": state.interval,
         "phase": list(state.phase),
+        "gain": state.gain,
         "visits": state.visits,
         "snapshot": recorder.snapshot(),
         "history": [event.as_dict() for event in recorder.history],
@@ -142,5 +143,6 @@ def restored(
         wait=data["wait"],
         interval=data["interval"],
         phase=(data["phase"][0], data["phase"][1]),
+        gain=data["gain"],
         visits=data["visits"],
     )

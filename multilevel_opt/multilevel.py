@@ -90,6 +90,8 @@ class Multilevel:
         if hierarchy.levels:
             spent = progress_made(state.loss, after.loss), recorder.flops - flops
             after = self._paced(after, spent, coarse=transfer is not None)
+            if transfer is None:
+                after = replace(after, gain=(state.loss - after.loss) / max(abs(state.loss), 1e-300))
         if level == 0:
             recorder.measure(after.x)
         recorder.record(
@@ -123,7 +125,7 @@ class Multilevel:
 
     def _useful_transfer(self, f: Objective, state: State, hierarchy: Hierarchy) -> TransferOperator | None:
         """The transfer operator of the level below if a coarse step is due and useful."""
-        if not hierarchy.levels or state.wait > 0:
+        if not hierarchy.levels or state.wait > 0 or state.gain >= self.cycle.sufficient < 1.0:
             return None
         transfer = hierarchy.levels[0].transfer_at(f, state.x, state.visits)
         restricted = float(transfer.restrict(state.model.gradient).norm())

@@ -47,7 +47,7 @@ class Multilevel(torch.optim.Optimizer):
         self._solver = solver
         self._hierarchy = (hierarchy or Hierarchy(sum(self._flat.sizes))).to(self._flat.get())
         self._levels: list[dict[str, float]] = []
-        self._pace: dict[str, Any] = {"visits": 0, "wait": 0, "interval": 0, "phase": (0.0, 0.0)}
+        self._pace: dict[str, Any] = {"visits": 0, "wait": 0, "interval": 0, "phase": (0.0, 0.0), "gain": 1.0}
         self.last: Event | None = None
 
     def step(self, closure: Any = None) -> Any:

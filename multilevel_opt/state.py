@@ -26,6 +26,7 @@ class Cycle:
         taylor_steps: Taylor steps between two coarse steps, at least.
         longest_wait: when a coarse step brought less for its flops than the Taylor steps before it, twice as many
             Taylor steps follow, up to this number; when it brought more, half as many. 0 never adapts.
+        sufficient: no coarse step while a Taylor step decreases f by at least this fraction; 1 asks for none.
         kappa: κ of the usefulness test; below min(1, ‖R‖).
         tolerance: ε of the usefulness test and gradient tolerance of coarse solves.
         coherence: order of the coherence law for levels with an objective of their own.
@@ -36,6 +37,7 @@ class Cycle:
     stagnation: float = 0.0
     taylor_steps: int = 1
     longest_wait: int = 0
+    sufficient: float = 1.0
     kappa: float = 0.1
     tolerance: float = 0.0
     coherence: int = 1
@@ -68,6 +70,7 @@ class State:
         wait: Taylor steps to take before the next coarse step.
         interval: Taylor steps between coarse steps at present.
         phase: (decrease, flops) of the Taylor steps since the last coarse step.
+        gain: fraction by which the last Taylor step decreased f; 1 before the first.
         visits: coarse steps tried so far.
         moved: whether the last iteration was accepted.
         failure: why no trial point was acceptable, or None.
@@ -86,6 +89,7 @@ class State:
     wait: int = 0
     interval: int = 0
     phase: tuple[float, float] = (0.0, 0.0)
+    gain: float = 1.0
     visits: int = 0
     moved: bool = False
     failure: Status | None = None

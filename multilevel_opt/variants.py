@@ -66,11 +66,11 @@ LM = Multilevel(
     Regularization(power=2, policy=DelayedGratification(), coarse_policy=DelayedGratification(up=3.0)),
     DampedLeastSquares(),
     GaussNewton(),
-    Cycle(coarse_iterations=40, stagnation=0.05, longest_wait=64),
+    Cycle(coarse_iterations=40, stagnation=0.05, longest_wait=64, sufficient=0.1),
 )
 RLM = LM.replace(
     globalization=Regularization(power=2, policy=GainRatio(), weight=0.05, minimum=1e-6, inherited=True),
-    cycle=Cycle(coarse_iterations=10, tolerance=1e-4),
+    cycle=Cycle(coarse_iterations=10, tolerance=1e-4),  # a plain alternation, as published
 )
 
 SOLVERS: dict[str, Multilevel] = {"lm": LM, "rlm": RLM, "ar1": AR1, "ar2": AR2, "tr1": TR1, "tr2": TR2}
