@@ -23,7 +23,7 @@ help: ## show this list
 	@echo "  JOBS=2              processes of the test suite; 0: no extra process"
 
 demo: $(RUNTIME) ## solve a Poisson PINN by multilevel Levenberg-Marquardt; writes runs/demo/report.html
-	$(BIN)/mlopt solve poisson nu=20 width=512 --method galerkin --levels 2 \
+	$(BIN)/mlopt solve poisson nu=20 width=512 init=normal --method galerkin --levels 2 \
 	    --until rmse=1e-3 --seed 0 --out runs/demo
 	@echo "Report: $(CURDIR)/runs/demo/report.html"
 
