@@ -1,7 +1,7 @@
 """Ways to make a hierarchy.
 
 ``amg``               C/F splitting of the coupling matrix of neurons (Calandra, Gratton, Riccietti & Vasseur
-                      2020, section 4), coarse model Galerkin or the smaller network
+                      2020; docs/theory.md, 24-27), coarse model Galerkin or the smaller network
 ``subnetwork``        some whole neurons of a network with one hidden layer, the rest frozen, chosen anew at
                       every visit
 ``random_subspace``   a random orthonormal subspace, drawn anew at every visit

@@ -4,9 +4,9 @@ With y₀ = R x and coherence order k the coarse model of f at x is
 
     μ(y) = f_c(y) + [ α T_k(f, x) @ P − T_k(f_c, y₀) ](y − y₀)
 
-so that its derivatives 1..k at y₀ are those of α f∘(x + P·) (first order: Calandra, Gratton, Riccietti &
-Vasseur 2020, eq. 3.4; order k: the same authors, SIAM J. Optim. 31, 2021, eq. 2.9). A Galerkin level has
-μ(y) = f(x + P(y − y₀)) instead, coherent to every order.
+so that its derivatives 1..k at y₀ are those of α f∘(x + P·) (docs/theory.md, 15 and 16; first order: Calandra,
+Gratton, Riccietti & Vasseur 2020; order k: the same authors, SIAM J. Optim. 31, 2021). A Galerkin level has
+μ(y) = f(x + P(y − y₀)) instead (17), coherent to every order.
 """
 
 from __future__ import annotations

@@ -219,7 +219,7 @@ class TrustRegion:
         return self
 
     def coarsened(self, own: TrustRegion | None, norm: float) -> TrustRegion:
-        """The radius of the level above, measured through P (Gratton, Sartenaer & Toint 2008, section 2); its bound."""
+        """The radius of the level above, measured through P (Gratton, Sartenaer & Toint 2008); its bound."""
         radius = self.scalar / max(norm, 1e-300)
         return replace(self, radius=radius, maximum=radius)
 

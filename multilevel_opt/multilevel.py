@@ -2,9 +2,10 @@
 
 At each iteration of each level:
 
-1. a coarse step, when the level below is useful, ``‖R∇f‖ ≥ κ‖∇f‖`` and ``‖R∇f‖ > ε`` (Gratton, Sartenaer &
-   Toint 2008, eq. 2.14; Calandra, Gratton, Riccietti & Vasseur 2020, Algorithm 2), and enough Taylor steps
-   lie behind: minimize the coarse model (``coarse.py``) by this same loop, s = P(y* − y₀);
+1. a coarse step, when the level below is useful, ``‖R∇f‖ ≥ κ‖∇f‖`` and ``‖R∇f‖ > ε`` (docs/theory.md, 20;
+   Gratton, Sartenaer & Toint 2008; Calandra, Gratton, Riccietti & Vasseur 2020), enough Taylor steps lie
+   behind and the last of them did little: minimize the coarse model (``coarse.py``) by this same loop,
+   s = P(y* − y₀);
 2. otherwise a Taylor step: minimize the local model under the globalization, moving σ or Δ until a trial
    point is accepted.
 

@@ -25,7 +25,6 @@ from multilevel_opt.multilevel import Multilevel
 from multilevel_opt.policy import DelayedGratification, GainRatio
 from multilevel_opt.state import Cycle
 from multilevel_opt.subproblem import (
-    BoundaryStep,
     CubicLanczos,
     DampedLeastSquares,
     GradientStep,
@@ -35,7 +34,7 @@ from multilevel_opt.subproblem import (
 
 SUBPROBLEM: dict[tuple[int, type], Subproblem] = {
     (1, Regularization): GradientStep(),
-    (1, TrustRegion): BoundaryStep(),
+    (1, TrustRegion): GradientStep(),
     (2, Regularization): CubicLanczos(),
     (2, TrustRegion): Steihaug(),
 }

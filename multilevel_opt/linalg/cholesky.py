@@ -93,7 +93,7 @@ class DampedSystem:
         return -(self._transposed(y) + self._c / self._damping)
 
     def correct(self, second: Tensor) -> Tensor:
-        """−½(JᵀJ + ΛI)⁻¹Jᵀ r'' for r'' of shape (m,): the geodesic acceleration (Transtrum & Sethna 2012, eq. 11)."""
+        """−½(JᵀJ + ΛI)⁻¹Jᵀ r'' for r'' of shape (m,): the geodesic acceleration (Transtrum & Sethna 2012)."""
         if self.dual:
             return -0.5 * self._transposed(self._back(second))
         return -0.5 * self._back(self._transposed(second))

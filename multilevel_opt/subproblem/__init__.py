@@ -3,11 +3,10 @@
 from multilevel_opt.subproblem.base import Prepared, Step, Subproblem
 from multilevel_opt.subproblem.cubic import CubicLanczos
 from multilevel_opt.subproblem.damped_least_squares import DampedLeastSquares
-from multilevel_opt.subproblem.gradient import BoundaryStep, GradientStep
+from multilevel_opt.subproblem.gradient import GradientStep
 from multilevel_opt.subproblem.steihaug import Steihaug
 
 __all__ = [
-    "BoundaryStep",
     "CubicLanczos",
     "DampedLeastSquares",
     "GradientStep",

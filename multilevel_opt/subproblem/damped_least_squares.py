@@ -90,7 +90,7 @@ class DampedLeastSquares:
     Attributes:
         form: force "primal", "dual" or "matrix-free"; None lets the plan decide.
         geodesic: add the geodesic acceleration −½(JᵀJ + σI)⁻¹Jᵀr''(s, s) when it is shorter than
-            ``acceleration_bound``/2 times the step (Transtrum & Sethna 2012, section 3).
+            ``acceleration_bound``/2 times the step (Transtrum & Sethna 2012).
         forcing: relative residual of conjugate gradients in the matrix-free form.
         max_products: limit of their products per σ.
     """

@@ -16,19 +16,7 @@ from multilevel_opt.subproblem.base import Step
 
 @dataclass(frozen=True)
 class GradientStep:
-    """q = 1 with regularization."""
-
-    def prepare(self, model: Taylor) -> _Gradient:
-        """Nothing depends on the model but its gradient."""
-        return _Gradient(model)
-
-    def describe(self, model: Taylor) -> str:
-        return "closed form"
-
-
-@dataclass(frozen=True)
-class BoundaryStep:
-    """q = 1 in a trust region."""
+    """The step of a model of order one, under regularization or in a trust region."""
 
     def prepare(self, model: Taylor) -> _Gradient:
         """Nothing depends on the model but its gradient."""

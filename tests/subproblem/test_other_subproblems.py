@@ -9,7 +9,7 @@ from torch import Tensor
 from multilevel_opt.errors import UnsupportedCombination
 from multilevel_opt.globalization import Regularization, TrustRegion
 from multilevel_opt.objective.taylor import Form, Taylor
-from multilevel_opt.subproblem import BoundaryStep, CubicLanczos, GradientStep, Steihaug
+from multilevel_opt.subproblem import CubicLanczos, GradientStep, Steihaug
 from multilevel_opt.variants import SUBPROBLEM, method
 
 N = 12
@@ -101,7 +101,7 @@ def test_a_zero_gradient_gives_a_zero_step() -> None:
         CubicLanczos().prepare(zero).solve(Regularization(power=3, weight=1.0)),
         Steihaug().prepare(zero).solve(TrustRegion(radius=1.0)),
         GradientStep().prepare(zero).solve(Regularization(power=2, weight=1.0)),
-        BoundaryStep().prepare(zero).solve(TrustRegion(radius=1.0)),
+        GradientStep().prepare(zero).solve(TrustRegion(radius=1.0)),
     ):
         assert step is not None
         assert float(step.s.norm()) == step.predicted == 0.0
@@ -135,7 +135,7 @@ def test_gradient_step_minimizes_the_regularized_linear_model(power: int) -> Non
 
 def test_boundary_step_has_the_radius() -> None:
     g = torch.randn(5, dtype=torch.float64)
-    step = BoundaryStep().prepare(constant_forms(torch.tensor(0.0), g)).solve(TrustRegion(radius=0.3))
+    step = GradientStep().prepare(constant_forms(torch.tensor(0.0), g)).solve(TrustRegion(radius=0.3))
     assert step is not None
     torch.testing.assert_close(step.s, -0.3 * g / g.norm())
     assert step.predicted == pytest.approx(0.3 * float(g.norm()))
