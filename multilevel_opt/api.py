@@ -215,6 +215,8 @@ class _Run:
         if last is not None and last.note and status in (Status.NON_FINITE, Status.STALLED):
             message = f"{message} ({last.note})"
         better = state.best[0] < state.loss and not status.converged  # what converged is the iterate
+        if better:
+            recorder.measure(state.best[1])
         return Result(
             state.best[1] if better else state.x,
             state.best[0] if better else state.loss,

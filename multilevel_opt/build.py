@@ -128,13 +128,18 @@ def amg(
             "injection" for the values at the coarse neurons, "averaging" for weighted means.
 
     Raises:
-        UnsupportedCombination: the objective has no residual, or no smaller network.
+        UnsupportedCombination: the objective has no residual, no smaller network, or is matrix-free.
         InputError: a layer cannot be split (the message says how often it was tried).
     """
     if not isinstance(objective, LeastSquares):
         raise UnsupportedCombination(
             f"AMG coarsening reads the Jacobian of a least-squares objective, got {type(objective).__name__}: "
             "use from_objectives or galerkin with your own P"
+        )
+    if objective.matrix_free:
+        raise UnsupportedCombination(
+            "AMG coarsening needs the dense Jacobian, which does not fit the memory budget: "
+            "raise it, or use coarsening 'subnetwork' or 'random'"
         )
     if model not in ("galerkin", "network"):
         raise InputError(f"unknown coarse model {model!r}: use 'galerkin' or 'network'")

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
 
 from multilevel_opt.errors import InputError
+from multilevel_opt.linalg.operator import Dense
 from multilevel_opt.objective.algebra import PowerNorm
 from multilevel_opt.objective.base import Objective
 from multilevel_opt.objective.taylor import Taylor
@@ -229,8 +230,8 @@ def initial_weight(model: Taylor) -> float:
     normal = model.normal
     if normal is None or normal.residual.numel() == 0:
         return 1.0
-    matrix: Any = getattr(normal.jacobian, "matrix", None)
-    if matrix is not None:
+    if isinstance(normal.jacobian, Dense):
+        matrix = normal.jacobian.matrix
         return RELATIVE * float(matrix.square().sum()) / min(matrix.shape) or RELATIVE
     r2 = float(normal.residual @ normal.residual)
     return RELATIVE * float(torch.linalg.vector_norm(model.gradient) ** 2) / r2 if r2 > 0 else RELATIVE

@@ -107,3 +107,23 @@ def test_the_recorder_goes_back_to_a_snapshot() -> None:
     recorder.metrics = {"rmse": 1.0}
     recorder.restore(snapshot)
     assert recorder.metrics == {}
+
+
+def test_amg_levels_need_a_jacobian_that_fits_the_memory() -> None:
+    problem = Poisson(nu=4, width=32, depth=2)
+    with pytest.raises(mlo.UnsupportedCombination, match="does not fit the memory"):
+        mlo.solve(problem, "rlm", memory=1e3, max_iterations=0)
+    assert "random" in mlo.solve(problem, "galerkin", memory=1e3, max_iterations=0).hierarchy.levels[0].kind
+
+
+def test_error_measures_belong_to_the_point_returned() -> None:
+    def f(x: torch.Tensor) -> torch.Tensor:
+        return (x**2).sum() + 1e-3 * torch.sin(40 * x).sum()
+
+    picky = mlo.AR1.replace(globalization=mlo.Regularization(policy=mlo.GainRatio(eta1=0.74), weight=2.2))
+    start = torch.tensor([0.9, 1.1], dtype=torch.float64)
+    for limit in range(12):
+        result = mlo.minimize(
+            f, start, picky, monitors={"size": lambda x: float(x.norm())}, stop=mlo.MaxIterations(limit)
+        )
+        assert result.metrics["size"] == float(result.x.norm())
