@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from multilevel_opt import checkpoint as checkpoints
+from multilevel_opt.bounds import region
 from multilevel_opt.drive import drive
 from multilevel_opt.errors import InputError, ShapeError
 from multilevel_opt.hierarchy import Hierarchy
@@ -39,6 +40,7 @@ def minimize(
     solver: Multilevel,
     *,
     hierarchy: Hierarchy | None = None,
+    bounds: Any = None,
     stop: Stop = DEFAULT_STOP,
     callback: Callback | None = None,
     monitors: Mapping[str, Monitor] | None = None,
@@ -54,6 +56,8 @@ def minimize(
         x0: start point, a floating tensor (or array) of shape (n,); its device and dtype are used throughout.
         solver: for example ``AR2``, ``TR2`` or ``LM``; with a hierarchy its coarse levels are used.
         hierarchy: coarse levels; None for one level.
+        bounds: (lower, upper), each a number, a vector of shape (n,) or None, or a ``scipy.optimize.Bounds``. f is
+            evaluated inside only; where x0 is outside, the run starts at the nearest point inside and says so.
         stop: rules joined by ``|``; a fall below −1e20 always stops the run.
         callback: called as ``callback(event, x)`` after every iteration of the finest level; a true value stops.
         monitors: error measures by name, functions of x, evaluated after every iteration with the clock
@@ -67,10 +71,13 @@ def minimize(
         The result. Ctrl-C ends the run with ``Status.INTERRUPTED`` and the last complete iteration.
 
     Raises:
-        InputError: x0 is not a finite floating vector, f is not finite there, or shapes disagree.
+        InputError: x0 is not a finite floating vector, f is not finite there, shapes disagree, or no point is
+            within the bounds.
     """
     objective = f if isinstance(f, Objective) else Function(f)
-    x = start_point(x0)
+    given = start_point(x0)
+    inside = region(bounds, given)
+    x = inside.nearest(given)
     levels = hierarchy if hierarchy is not None else Hierarchy(x.numel())
     if levels.unknowns != x.numel():
         raise ShapeError(
@@ -89,13 +96,16 @@ def minimize(
         if target is None:
             raise InputError("resume=True needs the checkpoint to continue from: give checkpoint=FILE")
         data = checkpoints.load(target, x)
-        state = checkpoints.restored(data, solver, objective, levels, recorder)
+        state = checkpoints.restored(data, solver, objective, levels, recorder, inside)
         done = data["iteration"]
     else:
-        state = solver.init(objective, x)
+        state = solver.init(objective, x, region=inside)
         recorder.measure(state.x)
     run = _Run(solver, objective, levels, recorder, state, done, callback, target, checkpoint_seconds)
-    return run.finish(run.go(stop | Unbounded()))
+    result = run.finish(run.go(stop | Unbounded()))
+    outside = int((x != given).sum())
+    remark = f"; {outside} of {x.numel()} entries of x0 were outside the bounds and were moved to them"
+    return replace(result, message=result.message + remark) if outside else result
 
 
 def least_squares(
@@ -104,6 +114,7 @@ def least_squares(
     solver: Multilevel = LM,
     *,
     memory: float | None = None,
+    bounds: Any = None,
     **options: Any,
 ) -> Result:
     """Minimize ½‖r(x)‖² from x0.
@@ -114,6 +125,7 @@ def least_squares(
         solver: ``LM`` or a variant of it.
         memory: budget in bytes for the Jacobian and its Gram matrix (default: half of what is free); beyond it
             the steps are computed matrix-free.
+        bounds: as for ``minimize``.
         **options: as for ``minimize``.
 
     Returns:
@@ -124,7 +136,8 @@ def least_squares(
     """
     x = start_point(x0)
     objective = residual if isinstance(residual, LeastSquares) else LeastSquares(residual)
-    return minimize(within_memory(objective, x, memory), x, solver, **options)
+    inside = region(bounds, x).nearest(x)
+    return minimize(within_memory(objective, inside, memory), x, solver, bounds=bounds, **options)
 
 
 def within_memory(objective: LeastSquares, x: Tensor, memory: float | None = None) -> LeastSquares:
@@ -230,4 +243,5 @@ class _Run:
             recorder.clock.seconds(),
             self.solver.subproblem.describe(state.model),
             dict(recorder.metrics),
+            state.gradient_norm,
         )

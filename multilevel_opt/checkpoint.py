@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from multilevel_opt.bounds import EVERYWHERE, Region
 from multilevel_opt.errors import InputError
 from multilevel_opt.hierarchy import Hierarchy
 from multilevel_opt.multilevel import Multilevel
@@ -115,7 +116,12 @@ def known(globalization: Any, memories: Sequence[Mapping[str, float]]) -> list[A
 
 
 def restored(
-    data: Mapping[str, Any], solver: Multilevel, f: Objective, hierarchy: Hierarchy, recorder: Recorder
+    data: Mapping[str, Any],
+    solver: Multilevel,
+    f: Objective,
+    hierarchy: Hierarchy,
+    recorder: Recorder,
+    region: Region = EVERYWHERE,
 ) -> State:
     """The state of a checkpoint; the recorder is set to its account as well."""
     if len(data["snapshot"]["ledgers"]) != len(hierarchy):
@@ -127,7 +133,9 @@ def restored(
         own, *below = known(solver.globalization, data["globalization"])
     except KeyError as error:
         raise InputError(f"the checkpoint has no {error} of this method: resume with the same method") from error
-    state = solver.init(f, data["x"], own, tuple(below))
+    if any(bool((region.nearest(data[name]) != data[name]).any()) for name in ("x", "best_x")):
+        raise InputError("the point of the checkpoint is outside the bounds: resume with the same bounds")
+    state = solver.init(f, data["x"], own, tuple(below), region)
     rounding = 1e-10 * max((abs(event["loss"]) for event in data["history"]), default=0.0)
     if not abs(state.loss - data["loss"]) <= SAME * abs(data["loss"]) + rounding:
         raise InputError(

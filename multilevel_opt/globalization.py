@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from math import inf
+from math import inf, sqrt
 from typing import Protocol, Self
 
 import torch
@@ -68,6 +68,14 @@ class Globalization(Protocol):
 
     def penalty(self, center: Tensor) -> Objective | None:
         """The term that a coarse model inherits from this level, or None."""
+        ...
+
+    def price(self, length: float) -> float:
+        """What is added to the model at a step of this length."""
+        ...
+
+    def beside(self, length: float) -> Self | None:
+        """What remains for a step at a right angle to one of this length that is fixed; None for nothing."""
         ...
 
     def for_coarse(self) -> Self:
@@ -142,6 +150,13 @@ class Regularization:
     def penalty(self, center: Tensor) -> Objective | None:
         return PowerNorm(self.scalar, self.power or 2, center) if self.inherited else None
 
+    def price(self, length: float) -> float:
+        power = self.power or 2
+        return self.scalar / power * length**power
+
+    def beside(self, length: float) -> Regularization:
+        return self  # exact for p = 2; for p > 2 the part that is fixed is left out of the norm
+
     def for_coarse(self) -> Regularization:
         return replace(self, weight=None, policy=self.coarse_policy or self.policy, coarse_policy=None)
 
@@ -215,6 +230,12 @@ class TrustRegion:
 
     def penalty(self, center: Tensor) -> Objective | None:
         return None
+
+    def price(self, length: float) -> float:
+        return 0.0 if length <= self.scalar * (1 + 1e-9) else inf
+
+    def beside(self, length: float) -> TrustRegion | None:
+        return replace(self, radius=sqrt(self.scalar**2 - length**2)) if length < self.scalar else None
 
     def for_coarse(self) -> TrustRegion:
         return self

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from multilevel_opt.bounds import EVERYWHERE, Region
 from multilevel_opt.coarse import coarse_model
 from multilevel_opt.curvature import Curvature, Exact
 from multilevel_opt.drive import drive
@@ -66,10 +67,11 @@ class Multilevel:
         x: Tensor,
         globalization: Globalization | None = None,
         below: tuple[Globalization, ...] = (),
+        region: Region = EVERYWHERE,
     ) -> State:
-        """The state at x; raises ``NonFiniteError`` when f or ∇f is not finite there."""
+        """The state at x, a point of the region; raises ``NonFiniteError`` when f or ∇f is not finite there."""
         model = self.curvature.expand(f, x, self.order)
-        loss, norm = float(model.value), float(model.gradient.norm())
+        loss, norm = float(model.value), region.criticality(x, model.gradient)
         if not (isfinite(loss) and isfinite(norm)):
             raise NonFiniteError(
                 f"the objective at the start point is {loss:g} with gradient norm {norm:g}: "
@@ -78,7 +80,7 @@ class Multilevel:
         start: Globalization = globalization if globalization is not None else self.globalization
         if not start.started:
             start = start.start(model, self.order)
-        return State(x, loss, model, norm, start, self.curvature, (loss, x), below=below)
+        return State(x, loss, model, norm, start, self.curvature, (loss, x), below=below, region=region)
 
     def step(self, f: Objective, state: State, hierarchy: Hierarchy, recorder: Recorder, level: int = 0) -> State:
         """One iteration of this level, recorded in ``recorder``."""
@@ -129,13 +131,14 @@ class Multilevel:
         if not hierarchy.levels or state.wait > 0 or state.gain >= self.cycle.sufficient < 1.0:
             return None
         transfer = hierarchy.levels[0].transfer_at(f, state.x, state.visits)
+        transfer = state.region.truncated(transfer, state.x, state.model.gradient)
         restricted = float(transfer.restrict(state.model.gradient).norm())
         useful = restricted >= self.cycle.kappa * state.gradient_norm and restricted > self.cycle.tolerance
         return transfer if useful else None
 
     def _taylor(self, f: Objective, state: State) -> tuple[State, Outcome]:
         """Minimize the local model, moving σ or Δ until a trial point is accepted."""
-        prepared = state.prepared or self.subproblem.prepare(state.model)
+        prepared = state.prepared or state.region.prepare(self.subproblem, state.x, state.model)
         state = replace(state, prepared=prepared, wait=max(0, state.wait - 1))
         outcome = Outcome(-inf, 0)
         finite = 0
@@ -144,9 +147,11 @@ class Multilevel:
             if step is None:
                 state = replace(state, globalization=state.globalization.update(Trial(-inf, 1.0, 0.0)))
                 continue
-            if 0 <= step.predicted <= 0.1 * torch.finfo(state.x.dtype).eps * abs(state.loss):
-                note = "the predicted decrease is below the rounding of f"
-                return self._polish(f, state, step), Outcome(-inf, trials, note)
+            rounding = torch.finfo(state.x.dtype).eps * abs(state.loss)
+            if 0 <= step.predicted <= 10 * rounding:
+                polished = self._polish(f, state, step)
+                if polished.moved or step.predicted <= 0.1 * rounding:
+                    return polished, Outcome(-inf, trials, "the predicted decrease is below the rounding of f")
             state, trial, note = self._try(f, state, step, likely=False)
             outcome = Outcome(trial.ratio, trials, note)
             finite += isfinite(trial.decrease)
@@ -186,7 +191,8 @@ class Multilevel:
         norm = transfer.norm() if isinstance(state.globalization, TrustRegion) else 1.0
         state = replace(state, visits=state.visits + 1, moved=False)
         try:
-            inner = self.init(mu, start, state.globalization.coarsened(own, norm), state.below[1:])
+            region = state.region.coarse(transfer, state.x, start)
+            inner = self.init(mu, start, state.globalization.coarsened(own, norm), state.below[1:], region)
         except NonFiniteError:
             return state, Outcome(-inf, 0, "the coarse model is not finite at its start point")
         stop: Stop = MaxIterations(self.cycle.coarse_iterations) | GradientNorm(self.cycle.tolerance)
@@ -210,7 +216,7 @@ class Multilevel:
 
         A likely step is expanded at once; otherwise the value decides first.
         """
-        x = state.x + step.s
+        x = state.region.nearest(state.x + step.s)
         model = state.curvature.expand(f, x, self.order) if likely else None
         loss = float(model.value) if model is not None else float(f(x))
         finite = isfinite(loss)
@@ -224,7 +230,7 @@ class Multilevel:
             return state, trial, ""
         if model is None:
             model = state.curvature.expand(f, x, self.order)
-        norm = float(model.gradient.norm())
+        norm = state.region.criticality(x, model.gradient)
         if not isfinite(norm):
             note = "the gradient is not finite at the trial point"
             return replace(state, best=known), replace(trial, decrease=-inf), note
@@ -232,9 +238,9 @@ class Multilevel:
 
     def _polish(self, f: Objective, state: State, step: Step) -> State:
         """Take a step whose decrease f cannot show if it halves the gradient; otherwise the run has stalled."""
-        x = state.x + step.s
+        x = state.region.nearest(state.x + step.s)
         model = state.curvature.expand(f, x, self.order)
-        loss, norm = float(model.value), float(model.gradient.norm())
+        loss, norm = float(model.value), state.region.criticality(x, model.gradient)
         rounding = 4 * torch.finfo(x.dtype).eps * abs(state.loss)
         if not (loss <= state.loss + rounding and norm < 0.5 * state.gradient_norm):
             return replace(state, moved=False, failure=Status.STALLED)

@@ -18,6 +18,8 @@ class Problem(Protocol):
         x0: start point, shape (n,).
         metrics: error measures of x by name; may be empty.
         parameters: what defines the problem, as plain values.
+
+    A problem may also have ``x_bounds``, bounds on x as ``minimize`` takes them.
     """
 
     @property

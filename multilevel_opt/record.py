@@ -57,7 +57,7 @@ def record_of(
         "seconds": result.seconds,
         "seconds_setup": setup,
         "loss": result.fun,
-        "gradient_norm": float(result.grad.norm()),
+        "gradient_norm": result.gradient_norm,
         **{key: result.metrics.get(key) for key in ("rmse", "relative_l2")},
         "n_parameters": result.sizes[0],
         "n_residuals": rows,

@@ -93,6 +93,7 @@ class Result:
         seconds: time spent solving, without monitors and callbacks.
         linear_algebra: how the steps of the finest level were computed.
         metrics: last values of the error measures.
+        gradient_norm: ‖∇f‖ at the last iterate; with bounds, of the projected gradient P(x − ∇f) − x.
     """
 
     x: Tensor
@@ -107,6 +108,7 @@ class Result:
     seconds: float
     linear_algebra: str
     metrics: Mapping[str, float]
+    gradient_norm: float
 
     @property
     def success(self) -> bool:
@@ -159,7 +161,7 @@ class Result:
         return (
             f"{'converged' if self.success else 'stopped'}: {self.message}\n"
             f"  loss           {self.fun:.6e}\n"
-            f"  gradient norm  {float(self.grad.norm()):.3e}{metrics}\n"
+            f"  gradient norm  {self.gradient_norm:.3e}{metrics}\n"
             f"  iterations     {' / '.join(map(str, self.iterations_per_level))} (finest level first){coarse}\n"
             f"  evaluations    {self.nfev} of the function, {self.njev} of the gradient\n"
             f"  flops          {self.flops:.3e}\n"

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from multilevel_opt import build
 from multilevel_opt.api import Callback, minimize, start_point, within_memory
+from multilevel_opt.bounds import region
 from multilevel_opt.errors import InputError, UnsupportedCombination
 from multilevel_opt.hierarchy import Hierarchy
 from multilevel_opt.multilevel import Multilevel
@@ -138,13 +139,15 @@ def solve(
         InputError: unknown method, coarsening or target, or bad start point; one sentence.
     """
     chosen, n_levels, make = method_of(method, levels, coarsening)
+    bounds = getattr(problem, "x_bounds", None)
     x0 = start_point(problem.x0)
+    inside = region(bounds, x0).nearest(x0)
     stop = stop_rule(until or {}, problem.metrics, max_iterations, max_seconds)
     started = time.perf_counter()
     objective = problem.objective
     if isinstance(objective, LeastSquares):
-        objective = within_memory(objective, x0, memory)
-    hierarchy = make(objective, x0, n_levels, int(problem.parameters.get("seed", 0) or 0))
+        objective = within_memory(objective, inside, memory)
+    hierarchy = make(objective, inside, n_levels, int(problem.parameters.get("seed", 0) or 0))
     setup = time.perf_counter() - started
     if announce is not None:
         announce(hierarchy)
@@ -153,6 +156,7 @@ def solve(
         x0,
         chosen.solver,
         hierarchy=hierarchy,
+        bounds=bounds,
         stop=stop,
         callback=callback,
         listener=listener,

@@ -7,6 +7,7 @@ from math import log
 
 from torch import Tensor
 
+from multilevel_opt.bounds import EVERYWHERE, Region
 from multilevel_opt.curvature import Curvature
 from multilevel_opt.errors import InputError
 from multilevel_opt.globalization import Globalization
@@ -62,7 +63,7 @@ class State:
         x: iterate, shape (n,).
         loss: f(x).
         model: Taylor model at x.
-        gradient_norm: ‖∇f(x)‖.
+        gradient_norm: ‖∇f(x)‖, projected where x is bounded.
         globalization: with its current σ or Δ.
         curvature: with its current pairs.
         prepared: the model made ready for steps, or None.
@@ -75,6 +76,7 @@ class State:
         moved: whether the last iteration was accepted.
         failure: why no trial point was acceptable, or None.
         best: (f, x) of the lowest finite value seen, accepted or not.
+        region: where the iterates may go.
     """
 
     x: Tensor
@@ -93,6 +95,7 @@ class State:
     visits: int = 0
     moved: bool = False
     failure: Status | None = None
+    region: Region = EVERYWHERE
 
     def moved_to(self, x: Tensor, model: Taylor, loss: float, norm: float) -> State:
         """The state after an accepted step, with the model at the new iterate."""

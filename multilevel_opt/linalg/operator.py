@@ -25,10 +25,12 @@ class LinearOperator(ABC):
     Attributes:
         shape: (m, n).
         nnz: stored entries; a product costs 2 nnz flops.
+        isometric: known to keep the norm of every vector.
     """
 
     shape: tuple[int, int]
     nnz: int
+    isometric: bool = False
 
     @abstractmethod
     def matvec(self, v: Tensor) -> Tensor:
@@ -110,6 +112,11 @@ class Sparse(LinearOperator):
         return values
 
     @property
+    def rows(self) -> Tensor:
+        """The row of every stored entry, int64 of shape (nnz,)."""
+        return self._forward.indices()[0]
+
+    @property
     def columns(self) -> Tensor:
         """The column of every stored entry, int64 of shape (nnz,)."""
         return self._forward.indices()[1]
@@ -122,6 +129,8 @@ class Sparse(LinearOperator):
 
 class Selection(LinearOperator):
     """The (m, n) injection that puts n numbers at the places ``indices`` of a vector of length m."""
+
+    isometric = True
 
     def __init__(self, indices: Tensor, size: int) -> None:
         self.indices = indices

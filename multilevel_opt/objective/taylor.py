@@ -67,7 +67,7 @@ class NormalForm:
 
     def pulled_back(self, P: LinearOperator) -> NormalForm | None:
         """The same form of s = P s_c; None when μ ≠ 0 and P is not an isometry known as such."""
-        if self.shift:
+        if self.shift and not P.isometric:
             return None
         jacobian: LinearOperator
         if isinstance(self.jacobian, Dense):
