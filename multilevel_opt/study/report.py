@@ -6,13 +6,9 @@ content security policy forbids the rest.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, StrictUndefined
 
 from multilevel_opt.checkpoint import write_json, written
 from multilevel_opt.errors import InputError
@@ -20,6 +16,7 @@ from multilevel_opt.pictures import convergence_picture, draw_solution, drawable
 from multilevel_opt.problem import Problem
 from multilevel_opt.record import SCHEMA
 from multilevel_opt.solve import Run
+from multilevel_opt.study.page import encoded, render
 from multilevel_opt.study.folder import (
     Spec,
     read_history,
@@ -83,19 +80,15 @@ def write_report(folder: Path) -> Path:
 
 def html(record: Mapping[str, Any], spec: Spec, pictures: Mapping[str, bytes]) -> str:
     """The page of a record with its pictures (PNG, by name)."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"number": number, "bytes": in_bytes}
-    template = environment.from_string(
-        files("multilevel_opt.study").joinpath("report.html.j2").read_text(encoding="utf-8")
-    )
-    return template.render(
+    return render(
+        "report.html.j2",
         record=record,
         command=spec.command,
         measures=[(label, record[name]) for name, label in ERRORS.items() if record.get(name) is not None],
         targets={ERRORS.get(name, name): value for name, value in (record.get("target") or {}).items()},
         levels=levels(record),
         counts=_counted(record),
-        pictures={name: base64.b64encode(data).decode("ascii") for name, data in pictures.items()},
+        pictures={name: encoded(data) for name, data in pictures.items()},
     )
 
 
@@ -117,33 +110,3 @@ def _counted(record: Mapping[str, Any]) -> dict[str, str]:
     """Kinds of evaluations that happened at all, with their labels."""
     evaluations = record.get("evaluations") or {}
     return {name: label for name, label in COUNTS.items() if any(evaluations.get(name) or [])}
-
-
-def number(value: Any) -> str:
-    """A number in the figures that matter; a dash where there is none."""
-    if value is None:
-        return "–"
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)
-    if isinstance(value, int):
-        return f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
-    if value == 0 or 1e-2 <= abs(value) < 1e5:
-        return f"{value:.4g}"
-    mantissa, exponent = f"{value:.2e}".split("e")
-    mantissa = mantissa.rstrip("0").rstrip(".")
-    power = f"10{str(int(exponent)).translate(_RAISED)}"
-    return power if mantissa == "1" else f"{mantissa} · {power}"
-
-
-def in_bytes(value: Any) -> str:
-    """A number of bytes in binary units."""
-    if not isinstance(value, int | float):
-        return "–"
-    units = ("B", "KiB", "MiB", "GiB", "TiB")
-    size, k = float(value), 0
-    while size >= 1024 and k + 1 < len(units):
-        size, k = size / 1024, k + 1
-    return f"{size:.3g} {units[k]}"
-
-
-_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
