@@ -33,6 +33,7 @@ from multilevel_opt.options import few_threads, in_bytes, positive, sentence, ta
 from multilevel_opt.result import Event, Status
 from multilevel_opt.solve import METHODS, Run, method_of
 from multilevel_opt.solve import solve as run_solver
+from multilevel_opt.study import summary
 from multilevel_opt.study.folder import FILES, RunFolder, Spec, read_json, why_ended
 from multilevel_opt.study.report import save_run, write_report
 
@@ -145,8 +146,9 @@ def resume(
 
 @app.command()
 def report(folder: Folder) -> None:
-    """Make the pictures and report.html of a run anew from its files."""
-    sys.stdout.write(f"{write_report(folder)}\n")
+    """Make the pictures and report.html of a run, or of a study, anew from its files."""
+    write = summary.write if summary.is_study(folder) else write_report
+    sys.stdout.write(f"{write(folder)}\n")
 
 
 @app.command()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
 
 from multilevel_opt.hierarchy import Hierarchy
+from multilevel_opt.markup import card, table
+from multilevel_opt.notation import number
 from multilevel_opt.problem import Problem
 from multilevel_opt.result import Result
 
@@ -20,6 +22,16 @@ except ImportError:  # not on Windows
     resource = None  # type: ignore[assignment]
 
 SCHEMA = 1
+ERRORS = {"rmse": "RMSE", "relative_l2": "relative L2 error", "loss": "loss", "gradient_norm": "gradient norm"}
+COUNTS = {
+    "function": "f",
+    "gradient": "∇f",
+    "residual": "r",
+    "jacobian": "J",
+    "jvp": "J·v",
+    "vjp": "Jᵀ·w",
+    "hvp": "H·v",
+}
 
 
 def record_of(
@@ -70,6 +82,43 @@ def record_of(
         "versions": _versions(),
         **_described(hierarchy),
     }
+
+
+def level_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row for each level, finest first, as reports show them."""
+    sizes: Sequence[int] = record.get("level_parameters") or []
+    columns = {
+        "unknowns": sizes,
+        "nnz": record.get("level_nnz"),
+        "kind": record.get("level_kinds"),
+        "iterations": record.get("iterations_per_level"),
+        "flops": record.get("flops_per_level"),
+        **{name: record["evaluations"][name] for name in counted(record)},
+    }
+    return [{name: values[k] if values else None for name, values in columns.items()} for k in range(len(sizes))]
+
+
+def counted(record: Mapping[str, Any]) -> dict[str, str]:
+    """Kinds of evaluations that happened at all, with their labels."""
+    evaluations = record.get("evaluations") or {}
+    return {name: label for name, label in COUNTS.items() if any(evaluations.get(name) or [])}
+
+
+def card_of(record: Mapping[str, Any]) -> str:
+    """A record as a notebook shows it, HTML: outcome, costs and levels."""
+    labels = counted(record)
+    levels = level_rows(record)
+    names = ["unknowns", "iterations", "flops", *labels]
+    rows = [[str(k), str(row["kind"]), *(number(row[name]) for name in names)] for k, row in enumerate(levels)]
+    headings = ["level", "coarse model", *(labels.get(name, name) for name in names)]
+    errors = {label: record[name] for name, label in ERRORS.items() if record.get(name) is not None}
+    costs = {name: record.get(name) for name in ("iterations", "flops", "seconds", "seconds_setup")}
+    return card(
+        f"{record['problem']} by {record['method']}",
+        str(record["message"]),
+        {"converged": "yes" if record["converged"] else "no", **errors, **costs},
+        table("levels", headings, rows),
+    )
 
 
 def _described(hierarchy: Hierarchy) -> dict[str, Any]:

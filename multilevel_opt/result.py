@@ -16,6 +16,7 @@ from torch import Tensor
 
 from multilevel_opt.errors import NotConverged
 from multilevel_opt.ledger import Ledger
+from multilevel_opt.markup import card
 
 
 class Status(Enum):
@@ -153,6 +154,14 @@ class Result:
         from multilevel_opt.pictures import convergence_picture
 
         return convergence_picture(self.history, Path(path))
+
+    def _repr_html_(self) -> str:
+        """The result as a notebook shows it."""
+        facts = {"loss": self.fun, "gradient norm": float(self.grad.norm()), **self.metrics}
+        counts = " / ".join(map(str, self.iterations_per_level))
+        calls = {"evaluations of the function": self.nfev, "evaluations of the gradient": self.njev}
+        costs = {"iterations, finest level first": counts, **calls, "flops": self.flops, "seconds": self.seconds}
+        return card("converged" if self.success else "stopped", self.message, facts | costs)
 
     def __str__(self) -> str:
         tried, rejected = self.coarse_steps

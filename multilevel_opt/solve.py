@@ -24,7 +24,7 @@ from multilevel_opt.hierarchy import Hierarchy
 from multilevel_opt.multilevel import Multilevel
 from multilevel_opt.objective.least_squares import LeastSquares
 from multilevel_opt.problem import Problem
-from multilevel_opt.record import record_of
+from multilevel_opt.record import card_of, record_of
 from multilevel_opt.result import Event, Result
 from multilevel_opt.stopping import GradientNorm, Loss, MaxIterations, MaxSeconds, Metric, Stop
 from multilevel_opt.subproblem import DampedLeastSquares
@@ -95,6 +95,10 @@ class Run:
     result: Result
     hierarchy: Hierarchy
     record: dict[str, Any]
+
+    def _repr_html_(self) -> str:
+        """The run as a notebook shows it."""
+        return card_of(self.record)
 
 
 def solve(

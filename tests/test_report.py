@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from multilevel_opt import pictures
+from multilevel_opt import notation, pictures
 from multilevel_opt.callbacks import Forecast, Progress, duration
 from multilevel_opt.errors import InputError
 from multilevel_opt.result import Event
@@ -175,7 +175,7 @@ def test_a_specification_is_read_back(tmp_path: Path) -> None:
     ],
 )
 def test_numbers_are_shown_in_the_figures_that_matter(value: object, shown: str) -> None:
-    assert report.number(value) == shown
+    assert notation.number(value) == shown
 
 
 class Wave:

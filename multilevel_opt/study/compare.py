@@ -1,10 +1,10 @@
 """Two methods on the same starts: which is cheaper, by how much, and whether the data show it.
 
-Each start gives a pair of costs. Where both methods succeed, d = log(cost of b / cost of a), and exp of its mean is the
-ratio of geometric means, with a studentized bootstrap interval (Efron & Tibshirani 1993, section 12.5): of resamples d*,
-t* = (mean d* − mean d) / s.e.(d*), and the interval of the mean is mean d − s.e.(d) · [t*₍₁₋α₎, t*₍α₎]. Starts where
-only one method succeeds say nothing of a ratio; they are counted, and McNemar's exact test (the sign test of the
-discordant pairs) says whether one method solves more of them.
+Each start gives a pair of costs. Where both methods succeed, d = log(cost of b / cost of a), and exp of its mean is
+the ratio of geometric means, with a studentized bootstrap interval (Efron & Tibshirani 1993, section 12.5): of
+resamples d*, t* = (mean d* − mean d) / s.e.(d*), and the interval of the mean is mean d − s.e.(d) · [t*₍₁₋α₎, t*₍α₎].
+Starts where only one method succeeds say nothing of a ratio; they are counted, and McNemar's exact test (the sign
+test of the discordant pairs) says whether one method solves more of them.
 """
 
 from __future__ import annotations
@@ -105,8 +105,8 @@ OUTCOMES = {
     "too few pairs": "no difference shown between {a} and {b}: both solve {both} of {starts} starts, too few to tell",
     "no difference shown": "no difference in cost shown between {a} and {b} over the {both} of {starts} starts that "
     "both solve ({b} costs {ratio} times {a} [{low}, {high}])",
-    "cheaper": "{a} is {ratio} times [{low}, {high}] cheaper than {b} over the {both} of {starts} starts that both solve",
-    "dearer": "{a} is {ratio} times [{low}, {high}] dearer than {b} over the {both} of {starts} starts that both solve",
+    "cheaper": "{a} is {ratio} times [{low}, {high}] cheaper than {b} over the {both} of {starts} starts both solve",
+    "dearer": "{a} is {ratio} times [{low}, {high}] dearer than {b} over the {both} of {starts} starts both solve",
 }
 
 

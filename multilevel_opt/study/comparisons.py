@@ -24,12 +24,12 @@ def comparison_table(study: Arrangement) -> Table:
     columns = (
         Column("problem", "problem"),
         Column("method", "method"),
+        Column("shown", "what is shown"),
+        *(Column(f"save_{name}", f"save in {name}", "estimate") for name in NAMES),
         Column("both", "both solve", "number"),
         Column("only_reference", f"only {reference}", "number"),
         Column("only_method", "only the method", "number"),
         Column("neither", "neither", "number"),
-        *(Column(f"save_{name}", f"save in {name}", "estimate") for name in NAMES),
-        Column("shown", "what is shown"),
     )
     rows = tuple(_row(group, method, found) for group, method, found in _each(study))
     notes = (
@@ -44,7 +44,12 @@ def sentences(study: Arrangement) -> list[str]:
     """One sentence for each method and group: what the flops show."""
     several = len(study.groups) > 1
     told = [(group, found["flops"]) for group, _, found in _each(study)]
-    return [f"{group.title}: {found.verdict}" if several else found.verdict for group, found in told]
+    return [f"{group.title}: {found.verdict}" if several else _capital(found.verdict) for group, found in told]
+
+
+def _capital(sentence: str) -> str:
+    """A sentence with a capital, but for the name of a method that it begins with."""
+    return f"N{sentence[1:]}" if sentence.startswith(("no ", "nothing ")) else sentence
 
 
 def _each(study: Arrangement) -> Iterator[tuple[Group, str, dict[str, Comparison]]]:
@@ -58,7 +63,7 @@ def _row(group: Group, method: str, found: dict[str, Comparison]) -> tuple[tuple
     first = found["flops"] if found["flops"].starts else found["seconds"]
     counts = ((first.both,), (first.only_b,), (first.only_a,), (first.neither,))
     ratios = [(c.ratio, c.low, c.high) for c in found.values()]
-    return ((group.title,), (method,), *counts, *ratios, (_shown(found),))
+    return ((group.title,), (method,), (_shown(found),), *ratios, *counts)
 
 
 def _shown(found: dict[str, Comparison]) -> str:

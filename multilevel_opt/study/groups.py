@@ -21,7 +21,7 @@ NOT_OF_THE_PROBLEM = {"seed", "device"}
 def _measured(record: Record, *names: str) -> float | None:
     """The sum of what was measured; None where something was not."""
     values = [record.get(name) for name in names]
-    known = [float(v) for v in values if _is_number(v) and isfinite(v)]
+    known = [float(v) for v in values if isinstance(v, int | float) and isfinite(v)]
     return sum(known) if len(known) == len(names) else None
 
 

@@ -6,14 +6,14 @@ of the solved runs and the error of the finished ones are fitted by powers of th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from multilevel_opt.study.groups import COSTS, Arrangement, Group, Record, cost, solved, value
-from multilevel_opt.study.rates import FEWEST, Estimate, asymptotic, order_of_convergence, power_law
+from multilevel_opt.study.rates import FEWEST, Array, Estimate, asymptotic, order_of_convergence, power_law
 from multilevel_opt.study.spread import spread
 from multilevel_opt.study.table import Column, Table
 from multilevel_opt.study.work import column
@@ -105,34 +105,18 @@ def order_table(study: Arrangement) -> Table:
         Column("order", "order", "estimate"),
         Column("per_run", "order run by run", "spread"),
     )
-    rows = []
-    for group in study.groups:
-        for method, runs in group.runs.items():
-            sequences = [gradient_norms(record) for record in runs.values() if solved(record)]
-            long_enough = [errors for errors in sequences if len(errors) > FEWEST]
-            found = order_of_convergence(long_enough)
-            if found is not None:
-                alone = [one.value for errors in long_enough if (one := order_of_convergence([errors])) is not None]
-                each = spread(alone)
-                rows.append(
-                    (
-                        (group.title,),
-                        (method,),
-                        (len(long_enough), len(runs)),
-                        _ends(found),
-                        (each.median, each.q25, each.q75),
-                    )
-                )
+    found = [_order_row(group, method) for group in study.groups for method in group.runs]
+    rows = tuple(row for row in found if row is not None)
     notes = (
         "‖g‖ after an iteration ≈ C · (‖g‖ before it)^order over the last iterations of solved runs, at most ten, in "
         "which the norm fell steadily, with the 95 % interval; 1 is linear, 2 quadratic. A run that stops early, at a "
         "target for the error, has not reached its asymptotic order. Of all runs, those in which the norm fell over "
         "three iterations or more count.",
     )
-    return Table("Order of convergence of the gradient norm", columns, tuple(rows), notes if rows else ())
+    return Table("Order of convergence of the gradient norm", columns, rows, notes if rows else ())
 
 
-def gradient_norms(record: Record) -> np.ndarray[Any, np.dtype[np.float64]]:
+def gradient_norms(record: Record) -> Array:
     """The asymptotic end of the gradient norms of a run, consecutive iterations only."""
     norms, iterations = column(record, "gradient_norm"), column(record, "iteration")
     if not norms.size or len(norms) != len(iterations):
@@ -160,6 +144,17 @@ def _growth_row(family: Family, method: str) -> tuple[tuple[Any, ...], ...]:
     )
 
 
+def _order_row(group: Group, method: str) -> tuple[tuple[Any, ...], ...] | None:
+    runs = group.runs[method]
+    sequences = [errors for r in runs.values() if solved(r) and len(errors := gradient_norms(r)) > FEWEST]
+    found = order_of_convergence(sequences)
+    if found is None:
+        return None
+    each = spread(one.value for errors in sequences if (one := order_of_convergence([errors])) is not None)
+    counts = len(sequences), len(runs)
+    return (group.title,), (method,), counts, _ends(found), (each.median, each.q25, each.q75)
+
+
 def _remarks(found: Mapping[str, Estimate | None]) -> list[str]:
     by_text: dict[str, list[str]] = {}
     for name, estimate in found.items():
@@ -168,5 +163,5 @@ def _remarks(found: Mapping[str, Estimate | None]) -> list[str]:
     return [f"{', '.join(names)} {text}" for text, names in by_text.items()]
 
 
-def _ends(found: Estimate | None) -> Sequence[float | None]:
+def _ends(found: Estimate | None) -> tuple[float | None, ...]:
     return (found.value, found.low, found.high) if found is not None else (None, None, None)

@@ -6,14 +6,17 @@ Every series has a colour, a dash pattern and a marker of its own, so that none 
 from __future__ import annotations
 
 import io
+import textwrap
 from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
+
+from multilevel_opt.notation import number
 
 Array = NDArray[np.float64]
 
@@ -56,6 +59,7 @@ class Plot:
         series: the curves.
         log_x: logarithmic axis.
         log_y: logarithmic axis.
+        ticks: where the axis of x has its labels; empty for the usual places.
     """
 
     name: str
@@ -66,6 +70,7 @@ class Plot:
     series: tuple[Series, ...]
     log_x: bool = True
     log_y: bool = False
+    ticks: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,32 +92,47 @@ DARK = Dress(
 )
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-SIZE = (5.2, 4.0)  # inches
+# Inches. Fixed margins, where an automatic layout would draw everything twice.
+WIDTH, AXES, LEFT, RIGHT, TOP, BOTTOM, LINE = 5.2, 3.0, 0.72, 0.12, 0.12, 0.55, 0.2
+COLUMNS = 2  # of the legend
+TITLE = 62  # characters of a line
+DPI = 120
 
 
 def draw(plot: Plot, dress: Dress = LIGHT) -> Figure:
     """The figure of a plot."""
-    figure = Figure(figsize=SIZE, layout="constrained", facecolor=dress.page)
+    title = "\n".join(textwrap.wrap(_plain(plot.title), TITLE))
+    above = TOP + LINE * (1 + title.count("\n"))
+    below = BOTTOM + LINE * -(-len(plot.series) // COLUMNS)
+    height = AXES + above + below
+    figure = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor=dress.page)
+    figure.subplots_adjust(LEFT / WIDTH, below / height, 1 - RIGHT / WIDTH, 1 - above / height)
     axes = figure.subplots()
-    axes.set_facecolor(dress.page)
     for series in plot.series:
         _curve(axes, series, dress)
     _scales(axes, plot)
     _dress(axes, plot, dress)
+    axes.set_title(title, color=dress.ink, fontsize=10.5)
     if plot.series:
         figure.legend(
-            loc="outside lower center", ncols=2, frameon=False, fontsize=9, labelcolor=dress.ink, handlelength=3.2
+            loc="lower center", ncols=COLUMNS, frameon=False, fontsize=9, labelcolor=dress.ink, handlelength=3.2
         )
     else:
         axes.text(0.5, 0.5, "nothing to draw", transform=axes.transAxes, ha="center", color=dress.ink)
     return figure
 
 
-def encoded(figure: Figure, suffix: str, dpi: int = 120) -> bytes:
-    """The bytes of a figure as "png" or "pdf"; the same figure gives the same bytes."""
+def png(figure: Figure) -> bytes:
+    """The bytes of a figure; the same figure gives the same bytes."""
     stream = io.BytesIO()
-    without_date = {"pdf": {"CreationDate": None}, "png": {"Software": None}}[suffix]
-    FigureCanvasAgg(figure).print_figure(stream, format=suffix, dpi=dpi, metadata=without_date)
+    FigureCanvasAgg(figure).print_png(stream, metadata={"Software": None})  # type: ignore[no-untyped-call]
+    return stream.getvalue()
+
+
+def pdf(figure: Figure) -> bytes:
+    """The bytes of a figure; the same figure gives the same bytes."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="pdf", metadata={"CreationDate": None})
     return stream.getvalue()
 
 
@@ -130,7 +150,7 @@ def _curve(axes: Axes, series: Series, dress: Dress) -> None:
         markersize=5,
         linewidth=1.7,
         drawstyle="steps-post" if series.steps else "default",
-        label=series.label.replace("$", r"\$"),
+        label=_plain(series.label),
     )
     if series.low is not None and series.high is not None:
         fill = axes.fill_betweenx if series.across else axes.fill_between
@@ -147,20 +167,28 @@ def _scales(axes: Axes, plot: Plot) -> None:
             continue
         getattr(axes, f"set_{axis}scale")("log")
         chosen = getattr(axes, f"{axis}axis")
-        chosen.set_minor_formatter(NullFormatter())
         seen = seen[np.isfinite(seen) & (seen > 0)]
-        if seen.max() / seen.min() < 30 and seen.min() >= 0.1:
+        if seen.max() / seen.min() < 30:
             chosen.set_major_locator(LogLocator(10, subs=(1.0, 2.0, 5.0)))
-            chosen.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        # Signs of a font, not mathematics, which takes most of the time of drawing; minor ticks take the rest.
+        chosen.set_major_formatter(FuncFormatter(lambda value, _: number(float(value), 3)))
+        chosen.set_minor_locator(NullLocator())
+    if plot.ticks:
+        axes.set_xticks(plot.ticks, [number(value, 3) for value in plot.ticks])
 
 
 def _dress(axes: Axes, plot: Plot, dress: Dress) -> None:
-    axes.set_title(plot.title.replace("$", r"\$"), color=dress.ink, fontsize=11, wrap=True)
-    axes.set_xlabel(plot.x.replace("$", r"\$"), color=dress.ink)
-    axes.set_ylabel(plot.y.replace("$", r"\$"), color=dress.ink)
+    axes.set_facecolor(dress.page)
+    axes.set_xlabel(_plain(plot.x), color=dress.ink)
+    axes.set_ylabel(_plain(plot.y), color=dress.ink)
     axes.grid(True, color=dress.faint, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.tick_params(which="both", colors=dress.ink, labelsize=9)
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
         spine.set_color(dress.ink)
+
+
+def _plain(text: str) -> str:
+    """Text in which nothing is mathematics, and that no legend leaves out."""
+    return text.replace("$", r"\$").removeprefix("_") if text.startswith("_") else text.replace("$", r"\$")

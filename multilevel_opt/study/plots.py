@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +50,7 @@ def growth_plots(study: Arrangement) -> list[Plot]:
 
 
 def common_costs(study: Arrangement, name: str) -> tuple[list[str], list[list[float]]]:
-    """(methods, costs): a row for each start that all methods were run from; methods whose cost is unknown are left out."""
+    """(methods whose costs are known, a row of costs for each start that all of them were run from)."""
     methods = [
         method
         for method in study.methods
@@ -75,9 +75,7 @@ def _work_of(group: Group, number: int, methods: Sequence[str]) -> list[Plot]:
             if any(len(column(record, name)) for record in group.runs.get(method, {}).values())
         }
         series = [_across(method, curve, levels, methods.index(method)) for method, curve in drawn.items()]
-        alt = (
-            f"Curves of {label} that reaching a level of the {ERRORS[error]} costs, {group.title}, for {_named(drawn)}."
-        )
+        alt = f"{label} needed to reach a level of the {ERRORS[error]}, {group.title}: {', '.join(drawn)}."
         plots.append(Plot(f"work-{number}-{name}", group.title, alt, label, ERRORS[error], tuple(series), log_y=True))
     return plots
 
@@ -130,15 +128,15 @@ def _data_plots(study: Arrangement) -> list[Plot]:
 
 
 def _growth_plot(family: Family, number: int, name: str, label: str, methods: Sequence[str]) -> Plot:
-    series = []
+    series, sizes = [], np.asarray([size for size, _ in family.members])
     for method in methods:
         points = [_costs_at(group, method, name) for _, group in family.members]
-        sizes = np.asarray([size for size, _ in family.members])
         if any(point.n for point in points):
             series.append(_along(f"{method}{_exponent(family, method, name)}", sizes, points, methods.index(method)))
-    title = f"{family.title}"
-    alt = f"Median {label} against {family.parameter}, {family.title}: {'; '.join(s.label for s in series)}."
-    return Plot(f"growth-{number}-{name}", title, alt, family.parameter, label, tuple(series), log_y=True)
+    told = "; ".join(one.label for one in series)
+    alt = f"Median {label} against {family.parameter}, {family.title}: {told}."
+    drawn, ticks = tuple(series), tuple(sizes)
+    return Plot(f"growth-{number}-{name}", family.title, alt, family.parameter, label, drawn, log_y=True, ticks=ticks)
 
 
 def _costs_at(group: Group, method: str, name: str) -> Spread:
@@ -158,7 +156,3 @@ def _along(label: str, sizes: Array, points: Sequence[Spread], style: int) -> Se
 def _exponent(family: Family, method: str, name: str) -> str:
     found = cost_growth(family, method, name)
     return f": {found.value:.2f} [{found.low:.2f}, {found.high:.2f}]" if found is not None else ""
-
-
-def _named(methods: Iterable[str]) -> str:
-    return ", ".join(methods)

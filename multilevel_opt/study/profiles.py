@@ -1,4 +1,4 @@
-"""Performance profiles (Dolan & Moré, Math. Program. 91, 2002) and data profiles (Moré & Wild, SIAM J. Optim. 20, 2009).
+"""Performance profiles (Dolan & Moré 2002) and data profiles (Moré & Wild 2009).
 
 With t(p, s) the cost of method s on instance p, ∞ where it failed, and |P| instances, failures of all methods included,
 

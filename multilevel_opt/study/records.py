@@ -5,9 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self, overload
+from typing import TYPE_CHECKING, Any, Self, overload
 
 from multilevel_opt.errors import InputError
+from multilevel_opt.study.frame import frame
+from multilevel_opt.study.results import results_of
+from multilevel_opt.study.table import Table
+
+if TYPE_CHECKING:
+    import pandas
 
 FILE = "records.jsonl"
 
@@ -52,6 +58,29 @@ class Records(Sequence[dict[str, Any]]):
     def __repr__(self) -> str:
         failed = sum(record.get("status") == "failed" for record in self)
         return f"Records({len(self)} cells, {failed} failed)"
+
+    def table(self, reference: str | None = None) -> Table:
+        """Medians of all groups and methods, one under another (docs/studies-report.md).
+
+        Args:
+            reference: name of the method that ``save`` compares with; default: Levenberg–Marquardt on one level.
+        """
+        return results_of(self, reference)
+
+    def to_pandas(self, history: bool = False) -> pandas.DataFrame:
+        """A data frame of the records, nested keys joined by dots; or of all rows of their histories.
+
+        Args:
+            history: one row for each row of a history, with the cell, problem, method name and seed of its run.
+
+        Raises:
+            InputError: pandas is not installed.
+        """
+        return frame(self, history)
+
+    def _repr_html_(self) -> str:
+        """The records as a notebook shows them."""
+        return self.table()._repr_html_()
 
     def filter(self, condition: Callable[[dict[str, Any]], bool] | None = None, /, **values: Any) -> Self:
         """Those records for which ``condition`` holds and whose keys have the given values.

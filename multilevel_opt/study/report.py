@@ -6,7 +6,7 @@ content security policy forbids the rest.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,8 @@ from multilevel_opt.checkpoint import write_json, written
 from multilevel_opt.errors import InputError
 from multilevel_opt.pictures import convergence_picture, draw_solution, drawable, solution_values
 from multilevel_opt.problem import Problem
-from multilevel_opt.record import SCHEMA
+from multilevel_opt.record import ERRORS, SCHEMA, counted, level_rows
 from multilevel_opt.solve import Run
-from multilevel_opt.study.page import encoded, render
 from multilevel_opt.study.folder import (
     Spec,
     read_history,
@@ -25,16 +24,8 @@ from multilevel_opt.study.folder import (
     write_history,
     write_solution,
 )
+from multilevel_opt.study.page import encoded, render
 
-COUNTS = {
-    "function": "f",
-    "gradient": "∇f",
-    "residual": "r",
-    "jacobian": "J",
-    "jvp": "J·v",
-    "vjp": "Jᵀ·w",
-    "hvp": "H·v",
-}
 NEEDED = {
     "problem",
     "method",
@@ -49,7 +40,6 @@ NEEDED = {
     "linear_algebra",
     "peak_memory_bytes",
 }
-ERRORS = {"rmse": "RMSE", "relative_l2": "relative L2 error", "loss": "loss", "gradient_norm": "gradient norm"}
 
 
 def save_run(folder: Path, run: Run, problem: Problem) -> None:
@@ -86,27 +76,7 @@ def html(record: Mapping[str, Any], spec: Spec, pictures: Mapping[str, bytes]) -
         command=spec.command,
         measures=[(label, record[name]) for name, label in ERRORS.items() if record.get(name) is not None],
         targets={ERRORS.get(name, name): value for name, value in (record.get("target") or {}).items()},
-        levels=levels(record),
-        counts=_counted(record),
+        levels=level_rows(record),
+        counts=counted(record),
         pictures={name: encoded(data) for name, data in pictures.items()},
     )
-
-
-def levels(record: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A row for each level, finest first, as the table of the report shows them."""
-    sizes: Sequence[int] = record.get("level_parameters") or []
-    columns = {
-        "unknowns": sizes,
-        "nnz": record.get("level_nnz"),
-        "kind": record.get("level_kinds"),
-        "iterations": record.get("iterations_per_level"),
-        "flops": record.get("flops_per_level"),
-        **{name: record["evaluations"][name] for name in _counted(record)},
-    }
-    return [{name: values[k] if values else None for name, values in columns.items()} for k in range(len(sizes))]
-
-
-def _counted(record: Mapping[str, Any]) -> dict[str, str]:
-    """Kinds of evaluations that happened at all, with their labels."""
-    evaluations = record.get("evaluations") or {}
-    return {name: label for name, label in COUNTS.items() if any(evaluations.get(name) or [])}

@@ -7,20 +7,21 @@ reference reached the target, ∞ where only the method did, and undefined where
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import inf, isfinite
 from typing import Any
 
-from multilevel_opt.study.groups import Arrangement, Group, Record, cost, solved, value
+from multilevel_opt.study.groups import COSTS, Arrangement, Group, Record, arrange, cost, solved, value
 from multilevel_opt.study.published import Published, ends_and_middle, middle_and_ends
 from multilevel_opt.study.spread import Spread, spread
-from multilevel_opt.study.table import Column, Table
+from multilevel_opt.study.table import Column, Table, joined
 
 ERRORS = {"rmse": "RMSE", "relative_l2": "relative L2 error", "loss": "loss", "gradient_norm": "gradient norm"}
 NOTE = (
     "Median [lower quartile, upper quartile] over the runs. A run that missed its target counts as ∞ iterations, "
     "flops and seconds, and is never left out."
 )
+NOTHING = (None, None, None)
 SAVE = (
     "save: flops of {0} over those of the method from the same start, minimum – median – maximum; seconds: the same "
     "ratio of wall time with set-up. 0: only {0} reached the target; ∞: only the method did."
@@ -30,6 +31,17 @@ SAVE = (
 def result_tables(study: Arrangement, published: Sequence[Published] = ()) -> list[Table]:
     """A table for each group."""
     return [result_table(group, study, published) for group in study.groups]
+
+
+def results_of(records: Iterable[Record], reference: str | None = None) -> Table:
+    """All groups in one table; ``reference`` as for ``arrange``."""
+    return results_table(arrange(records, reference))
+
+
+def results_table(study: Arrangement, published: Sequence[Published] = ()) -> Table:
+    """All groups in one table, told apart by problem, parameters and target."""
+    told = [(_told(group), result_table(group, study, published)) for group in study.groups]
+    return joined("Results", told)
 
 
 def result_table(group: Group, study: Arrangement, published: Sequence[Published] = ()) -> Table:
@@ -42,14 +54,14 @@ def result_table(group: Group, study: Arrangement, published: Sequence[Published
         Column("solved", "solved", "share"),
         Column("iterations", "iterations", "spread"),
         Column("error", ERRORS[measure], "spread"),
-        Column("flops", "flops", "spread"),
-        Column("seconds", "seconds", "spread"),
         Column("save", "save", "range"),
         Column("save_seconds", "save in seconds", "range"),
+        Column("flops", "flops", "spread"),
+        Column("seconds", "seconds", "spread"),
     )
     notes = (NOTE, *([SAVE.format(study.reference)] if study.reference else []), *_sources(theirs))
     title = f"{group.title}: to {group.aim}" if group.aim else group.title
-    return Table(title, columns, tuple([*ours, *map(_published_row, theirs)]), notes)
+    return Table(title, columns, (*ours, *map(_published_row, theirs)), notes)
 
 
 def error_measure(group: Group) -> str:
@@ -71,16 +83,24 @@ def saves(group: Group, method: str, reference: str | None, name: str) -> Spread
 
 def _row(group: Group, method: str, measure: str, reference: str | None) -> tuple[tuple[Any, ...], ...]:
     records = list(group.runs[method].values())
-    ratios = [saves(group, method, reference, name) for name in ("flops", "seconds")] if method != reference else []
+    spent = {name: _quartiles([cost(record, name) for record in records]) for name in COSTS}
+    found = [saves(group, method, reference, name) for name in ("flops", "seconds")]
+    ratios = [(ratio.low, ratio.median, ratio.high) if method != reference else NOTHING for ratio in found]
     return (
         (method,),
         (sum(map(solved, records)), len(records)),
-        *(_quartiles(spread(c for r in records if (c := cost(r, "iterations")) is not None)) for _ in (0,)),
-        _quartiles(spread(e for r in records if (e := _error(r, measure)) is not None)),
-        *(_quartiles(spread(c for r in records if (c := cost(r, n)) is not None)) for n in ("flops", "seconds")),
-        *((ratio.low, ratio.median, ratio.high) for ratio in ratios),
-        *([(None, None, None)] * (2 - len(ratios))),
+        spent["iterations"],
+        _quartiles([_error(record, measure) for record in records]),
+        *ratios,
+        spent["flops"],
+        spent["seconds"],
     )
+
+
+def _told(group: Group) -> dict[str, Any]:
+    """What tells a group apart."""
+    aims = {f"to {name}": level for name, level in group.target.items()}
+    return {"problem": group.problem, **group.parameters, **aims, "measure": error_measure(group)}
 
 
 def _error(record: Record, measure: str) -> float | None:
@@ -88,21 +108,22 @@ def _error(record: Record, measure: str) -> float | None:
     return inf if record.get("error") else value(record, measure)
 
 
-def _quartiles(found: Spread) -> tuple[float | None, float | None, float | None]:
+def _quartiles(values: Iterable[float | None]) -> tuple[float | None, float | None, float | None]:
+    """(median, lower quartile, upper quartile) of what is known."""
+    found = spread(value for value in values if value is not None)
     return found.median, found.q25, found.q75
 
 
 def _published_row(row: Published) -> tuple[tuple[Any, ...], ...]:
-    nothing = (None, None, None)
     return (
         (f"{row.method} (published)",),
         (None, None),
         middle_and_ends(row.iterations),
         middle_and_ends(row.rmse),
-        nothing,
-        nothing,
         ends_and_middle(row.save),
-        nothing,
+        NOTHING,
+        NOTHING,
+        NOTHING,
     )
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
 from pydantic import TypeAdapter, ValidationError
 
 from multilevel_opt.checkpoint import written
@@ -26,17 +27,17 @@ from multilevel_opt.study.comparisons import comparison_table, sentences
 from multilevel_opt.study.groups import Arrangement, Record, arrange, solved
 from multilevel_opt.study.growth import growth_table, order_table
 from multilevel_opt.study.page import encoded, render
-from multilevel_opt.study.plot import DARK, LIGHT, Plot, draw
-from multilevel_opt.study.plot import encoded as picture
+from multilevel_opt.study.plot import DARK, Plot, draw, pdf, png
 from multilevel_opt.study.plots import growth_plots, profile_plots, work_plots
 from multilevel_opt.study.published import Published
 from multilevel_opt.study.records import FILE, Records
-from multilevel_opt.study.results import result_tables
-from multilevel_opt.study.table import Column, Table, joined
+from multilevel_opt.study.results import result_tables, results_table
+from multilevel_opt.study.table import Column, Table
 
 SOURCE = "study.toml"
 SHOWN = 100  # rows of the table of missed targets that the page shows; the files have all
 FORMATS: dict[str, Callable[[Table], str]] = {"csv": Table.csv, "md": Table.markdown, "tex": Table.latex}
+PICTURES: dict[str, Callable[[Figure], bytes]] = {"png": png, "pdf": pdf}
 SECTIONS = {
     "overview": "Overview",
     "results": "Results",
@@ -87,13 +88,15 @@ def write(folder: Path) -> Path:
     drawn = {"results": work_plots(study), "profiles": profile_plots(study), "growth": growth_plots(study)}
     _clear(folder)
     for name, table in tables.items():
-        if table.rows:
-            for suffix, form in FORMATS.items():
-                _write(folder / "tables" / f"{name}.{suffix}", form(table).encode())
+        _write_tables(folder / "tables", name, [table], FORMATS)
+    by_group = {
+        suffix: form for suffix, form in FORMATS.items() if suffix != "csv"
+    }  # one wide table suits programs only
+    _write_tables(folder / "tables", "results", result_tables(study, source.published), by_group)
     for plot in (plot for plots in drawn.values() for plot in plots):
-        figure = draw(plot, LIGHT)
-        for suffix in ("png", "pdf"):
-            _write(folder / "pictures" / f"{plot.name}.{suffix}", picture(figure, suffix))
+        figure = draw(plot)
+        for suffix, form in PICTURES.items():
+            _write(folder / "pictures" / f"{plot.name}.{suffix}", form(figure))
     page = _page(source, records, study, tables, drawn, folder)
     return _write(folder / "report.html", page.encode())
 
@@ -119,32 +122,33 @@ def read_source(path: Path) -> Source:
 
 
 def missed_table(study: Arrangement) -> Table:
-    """Every run that missed its target, with the reason."""
+    """The runs that missed their target, by method and reason."""
     columns = (
         Column("problem", "problem"),
         Column("method", "method"),
-        Column("seed", "seed", "number"),
         Column("status", "status"),
+        Column("runs", "runs", "share"),
+        Column("seeds", "seeds"),
         Column("reason", "reason"),
     )
+    found: dict[tuple[str, str, str, str], list[Record]] = {}
+    for group in study.groups:
+        for method, runs in group.runs.items():
+            for record in runs.values():
+                if not solved(record):
+                    key = group.title, method, _status(record), str(record.get("error") or "")
+                    found.setdefault(key, []).append(record)
+    of = {(group.title, method): len(runs) for group in study.groups for method, runs in group.runs.items()}
     rows = tuple(
-        ((group.title,), (method,), (record.get("seed"),), (_status(record),), (_reason(record),))
-        for group in study.groups
-        for method, runs in group.runs.items()
-        for record in runs.values()
-        if not solved(record)
+        ((title,), (method,), (status,), (len(records), of[title, method]), (_seeds(records),), (_reason(records[0]),))
+        for (title, method, status, _), records in found.items()
     )
     return Table("Runs that missed their target", columns, rows)
 
 
 def _tables(study: Arrangement, source: Source) -> dict[str, Table]:
-    results = result_tables(study, source.published)
-    told = [
-        ({"problem": group.problem, **group.parameters, **group.target}, table)
-        for group, table in zip(study.groups, results, strict=True)
-    ]
     return {
-        "results": joined("Results", told),
+        "results": results_table(study, source.published),
         "comparison": comparison_table(study),
         "growth": growth_table(study),
         "orders": order_table(study),
@@ -175,6 +179,7 @@ def _page(
         sections={anchor: heading for anchor, heading in SECTIONS.items() if anchor in shown},
         facts=_facts(records, study),
         groups=_groups(study, source, drawn["results"], folder),
+        notes=tables["results"].notes,
         parts=parts,
         source=source.text,
         made_with=_made_with(records),
@@ -186,7 +191,7 @@ def _groups(study: Arrangement, source: Source, plots: Sequence[Plot], folder: P
     return [
         {
             "title": group.title,
-            "table": table,
+            "table": replace(table.filled(), title=f"to {group.aim}" if group.aim else "no target", notes=()),
             "shown": sentences(replace(study, groups=(group,))),
             "pictures": [_embedded(plot, folder) for plot in plots if plot.name.startswith(f"work-{number}-")],
         }
@@ -200,12 +205,16 @@ def _part(table: Table | None, plots: Sequence[Plot], folder: Path) -> dict[str,
         notes.append(f"The first {SHOWN} of {len(table.rows)} rows; the files in tables/ have all.")
         table = replace(table, rows=table.rows[:SHOWN])
     pictures = [_embedded(plot, folder) for plot in plots]
-    return {"tables": [table] if table is not None and table.rows else [], "notes": notes, "pictures": pictures}
+    return {
+        "tables": [table.filled()] if table is not None and table.rows else [],
+        "notes": notes,
+        "pictures": pictures,
+    }
 
 
 def _embedded(plot: Plot, folder: Path) -> dict[str, str]:
     light = (folder / "pictures" / f"{plot.name}.png").read_bytes()
-    return {"alt": plot.alt, "light": encoded(light), "dark": encoded(picture(draw(plot, DARK), "png"))}
+    return {"alt": plot.alt, "light": encoded(light), "dark": encoded(png(draw(plot, DARK)))}
 
 
 def _facts(records: Sequence[Record], study: Arrangement) -> dict[str, Any]:
@@ -237,6 +246,10 @@ def _made_with(records: Iterable[Record]) -> list[str]:
     return [f"{told} ({cells} cells)" for told, cells in found.items() if told]
 
 
+def _seeds(records: Sequence[Record]) -> str:
+    return ", ".join(str(record.get("seed")) for record in records)
+
+
 def _status(record: Record) -> str:
     return "failed" if record.get("error") else str(record.get("status") or "unknown")
 
@@ -247,10 +260,18 @@ def _reason(record: Record) -> str:
 
 def _clear(folder: Path) -> None:
     """Remove what an earlier report has left."""
-    for name, suffixes in (("tables", FORMATS), ("pictures", ("png", "pdf"))):
+    for name, suffixes in (("tables", FORMATS), ("pictures", PICTURES)):
         for suffix in suffixes:
             for path in (folder / name).glob(f"*.{suffix}"):
                 path.unlink()
+
+
+def _write_tables(
+    folder: Path, name: str, tables: Sequence[Table], formats: Mapping[str, Callable[[Table], str]]
+) -> None:
+    if any(table.rows for table in tables):
+        for suffix, form in formats.items():
+            _write(folder / f"{name}.{suffix}", "\n".join(map(form, tables)).encode())
 
 
 def _write(path: Path, data: bytes) -> Path:

@@ -10,14 +10,12 @@ import csv
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from html import escape
-from math import inf, isnan
+from dataclasses import dataclass, replace
+from math import inf
 from typing import Any
 
-from multilevel_opt.notation import NONE, latex_number, number
-
-Write = Callable[[Any], str]
+from multilevel_opt.markup import table
+from multilevel_opt.notation import NONE, latex, number, with_ends
 
 
 @dataclass(frozen=True)
@@ -26,41 +24,41 @@ class Kind:
 
     Attributes:
         parts: what the numbers of a cell are called; one empty name for a plain cell.
-        words: the numbers of a cell, and how to write one, to text.
-        numeric: whether it is set flush right, and sorted by ``key``.
+        words: the numbers of a cell to text.
+        numeric: whether it is set flush right, and sorted as numbers are.
         key: the part that sorting goes by.
     """
 
     parts: tuple[str, ...]
-    words: Callable[[Sequence[Any], Write], str]
+    words: Callable[[Sequence[Any]], str]
     numeric: bool = True
     key: int = 0
 
 
-def _one(values: Sequence[Any], write: Write) -> str:
-    return write(values[0])
+def _one(values: Sequence[Any]) -> str:
+    return number(values[0], 3)
 
 
-def _with_interval(values: Sequence[Any], write: Write) -> str:
+def _with_ends(values: Sequence[Any]) -> str:
     middle, low, high = values
-    ends = f"[{write(low)}, {write(high)}]" if low is not None and high is not None else ""
-    return f"{write(middle)} {ends}".strip() if middle is not None or not ends else ends
+    if low is None or high is None:
+        return _one(values)
+    return f"[{number(low, 3)}, {number(high, 3)}]" if middle is None else with_ends(middle, low, high)
 
 
-def _range(values: Sequence[Any], write: Write) -> str:
-    known = [write(value) for value in values if value is not None]
-    return " – ".join(known) or NONE
+def _range(values: Sequence[Any]) -> str:
+    return " – ".join(number(value, 3) for value in values if value is not None) or NONE
 
 
-def _share(values: Sequence[Any], write: Write) -> str:
-    return f"{write(values[0])}/{write(values[1])}" if values[1] is not None else NONE
+def _share(values: Sequence[Any]) -> str:
+    return f"{values[0]}/{values[1]}" if values[1] is not None else NONE
 
 
 KINDS: dict[str, Kind] = {
-    "text": Kind(("",), lambda values, write: str(values[0]), numeric=False),
+    "text": Kind(("",), lambda values: str(values[0]), numeric=False),
     "number": Kind(("",), _one),
-    "spread": Kind(("median", "q25", "q75"), _with_interval),
-    "estimate": Kind(("", "low", "high"), _with_interval),
+    "spread": Kind(("median", "q25", "q75"), _with_ends),
+    "estimate": Kind(("", "low", "high"), _with_ends),
     "range": Kind(("min", "median", "max"), _range, key=1),
     "share": Kind(("", "of"), _share),
 }
@@ -100,11 +98,11 @@ class Table:
     title: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[tuple[Any, ...], ...], ...]
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
-    def texts(self, write: Write = number) -> list[list[str]]:
+    def texts(self) -> list[list[str]]:
         """The cells in words, row by row."""
-        return [[KINDS[c.kind].words(cell, write) for c, cell in self._cells(row)] for row in self.rows]
+        return [[KINDS[c.kind].words(cell) for c, cell in self._cells(row)] for row in self.rows]
 
     def keys(self) -> list[list[str]]:
         """What the cells of each row are sorted by, as text; empty for what has no place in an order."""
@@ -125,17 +123,12 @@ class Table:
 
     def latex(self) -> str:
         """A ``table`` of LaTeX, to be used with ``booktabs``."""
-        texts = self.texts(_latex_value)
-        plain = [
-            [text if KINDS[c.kind].numeric else latex_escaped(text) for c, text in zip(self.columns, row, strict=True)]
-            for row in texts
-        ]
         align = "".join("r" if numeric else "l" for numeric in self.numeric())
-        head = " & ".join(latex_escaped(column.heading) for column in self.columns)
-        body = "\n".join(" & ".join(row).replace("–", "--") + r" \\" for row in plain)
-        notes = "".join(f"\n\\par\\footnotesize {latex_escaped(note)}" for note in self.notes)
+        head = " & ".join(latex(column.heading) for column in self.columns)
+        body = "\n".join(" & ".join(map(latex, row)) + r" \\" for row in self.texts())
+        notes = "".join(f"\n\\par\\footnotesize {latex(note)}" for note in self.notes)
         return (
-            f"\\begin{{table}}\n\\centering\n\\caption{{{latex_escaped(self.title)}}}\n\\begin{{tabular}}{{{align}}}\n"
+            f"\\begin{{table}}\n\\centering\n\\caption{{{latex(self.title)}}}\n\\begin{{tabular}}{{{align}}}\n"
             f"\\toprule\n{head} \\\\\n\\midrule\n{body}\n\\bottomrule\n\\end{{tabular}}{notes}\n\\end{{table}}\n"
         )
 
@@ -151,15 +144,15 @@ class Table:
     def _cells(self, row: Sequence[tuple[Any, ...]]) -> list[tuple[Column, tuple[Any, ...]]]:
         return list(zip(self.columns, row, strict=True))
 
+    def filled(self) -> Table:
+        """The table without the columns in which no row has anything."""
+        kept = [k for k in range(len(self.columns)) if any(_is_told(row[k]) for row in self.rows)]
+        columns = tuple(self.columns[k] for k in kept)
+        return replace(self, columns=columns, rows=tuple(tuple(row[k] for k in kept) for row in self.rows))
+
     def _repr_html_(self) -> str:
-        rows = ["".join(f"<td>{escape(text)}</td>" for text in row) for row in self.texts()]
-        head = "".join(f'<th scope="col">{escape(column.heading)}</th>' for column in self.columns)
-        notes = "".join(f"<p>{escape(note)}</p>" for note in self.notes)
-        body = "".join(f"<tr>{row}</tr>" for row in rows)
-        return (
-            f"<table><caption>{escape(self.title)}</caption><thead><tr>{head}</tr></thead>"
-            f"<tbody>{body}</tbody></table>{notes}"
-        )
+        """The table as a notebook shows it."""
+        return table(self.title, [column.heading for column in self.columns], self.texts(), self.notes)
 
     def __str__(self) -> str:
         return self.markdown()
@@ -168,39 +161,28 @@ class Table:
 def joined(title: str, tables: Sequence[tuple[Mapping[str, Any], Table]]) -> Table:
     """Tables of the same columns under one another, with what tells them apart in columns of their own."""
     names = list(dict.fromkeys(name for told, _ in tables for name in told))
-    columns = (*(Column(name, name, "number") for name in names), *(tables[0][1].columns if tables else ()))
+    shared = [_common(columns) for columns in zip(*(table.columns for _, table in tables), strict=True)]
     rows = tuple((*((told.get(name),) for name in names), *row) for told, table in tables for row in table.rows)
     notes = tuple(dict.fromkeys(note for _, table in tables for note in table.notes))
-    return Table(title, columns, rows, notes)
+    return Table(title, (*(Column(name, name, "number") for name in names), *shared), rows, notes)
 
 
-def latex_escaped(text: str) -> str:
-    """Text in which nothing is a command of LaTeX."""
-    return re.sub(r"[\\{}$&#_%~^<>|–≤]", lambda found: _LATEX[found.group()], text)
+def _common(columns: Sequence[Column]) -> Column:
+    """One column for several of the same key, which may have different headings."""
+    first = columns[0]
+    return first if len({column.heading for column in columns}) == 1 else Column(first.key, first.key, first.kind)
 
 
-def _latex_value(value: Any) -> str:
-    return latex_escaped(value) if isinstance(value, str) else latex_number(value)
+def _is_told(cell: Sequence[Any]) -> bool:
+    return any(value not in (None, "") for value in cell)
 
 
 def _markdown(text: str) -> str:
-    return re.sub(r"([\\|*_`\[\]])", r"\\\1", text).replace("<", "&lt;").replace("\n", " ")
+    return re.sub(r"([\\|*_`]|(?<=\])\()", r"\\\1", text).replace("<", "&lt;").replace("\n", " ")
 
 
 def _sort_key(value: Any) -> str:
-    if isinstance(value, float) and isnan(value):
+    """A value as the script of the page reads it; empty for what has no place in an order."""
+    if value is None or value != value:
         return ""
-    return {None: "", inf: "Infinity", -inf: "-Infinity"}.get(value) if value in (None, inf, -inf) else str(value)  # type: ignore[return-value]
-
-
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "–": "--",
-    "≤": r"$\le$",
-    **{sign: f"\\{sign}" for sign in "{}$&#_%"},
-}
+    return {inf: "Infinity", -inf: "-Infinity"}.get(value) or str(value)
