@@ -7,6 +7,7 @@ from math import floor, isinf, isnan, log10
 from typing import Any
 
 NONE = "–"
+FAR = 100.0  # times the power of ten of a number: where an end of its interval gets a power of its own
 
 
 def number(value: Any, digits: int = 4) -> str:
@@ -19,7 +20,8 @@ def with_ends(middle: Any, low: Any, high: Any) -> str:
     """``1.2 [0.9, 1.4] · 10⁻³``: a number, its interval, and the power of ten of the number for all where it fits."""
     power = _parts(middle, 3)[1]
     scaled = [_parts(_scaled(value, power), 3) for value in (middle, low, high)]
-    if any(exponent is not None for _, exponent in scaled):
+    far = power is not None and any(not isinf(end) and abs(_scaled(end, power)) >= FAR for end in (low, high))
+    if far or any(exponent is not None for _, exponent in scaled):
         scaled, power = [(number(value, 3), None) for value in (middle, low, high)], None
     texts = [text for text, _ in scaled]
     return _times_power(texts[0] if len(set(texts)) == 1 else f"{texts[0]} [{texts[1]}, {texts[2]}]", power)

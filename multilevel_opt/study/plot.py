@@ -93,9 +93,9 @@ DARK = Dress(
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 # Inches. Fixed margins, where an automatic layout would draw everything twice.
-WIDTH, AXES, LEFT, RIGHT, TOP, BOTTOM, LINE = 5.2, 3.0, 0.72, 0.12, 0.12, 0.55, 0.2
-COLUMNS = 2  # of the legend
-TITLE = 62  # characters of a line
+WIDTH, AXES, LEFT, RIGHT, TOP, BOTTOM, LINE = 5.2, 3.0, 0.84, 0.12, 0.12, 0.55, 0.2
+TITLE, LABEL = 62, 54  # characters of a line, of the legend's
+SHORT = 24  # characters of a label: if all are as short, the legend has two columns
 DPI = 120
 
 
@@ -103,19 +103,21 @@ def draw(plot: Plot, dress: Dress = LIGHT) -> Figure:
     """The figure of a plot."""
     title = "\n".join(textwrap.wrap(_plain(plot.title), TITLE))
     above = TOP + LINE * (1 + title.count("\n"))
-    below = BOTTOM + LINE * -(-len(plot.series) // COLUMNS)
+    labels = ["\n".join(textwrap.wrap(_plain(series.label), LABEL)) for series in plot.series]
+    columns = 2 if all(len(label) <= SHORT for label in labels) else 1
+    below = BOTTOM + LINE * -(-sum(1 + label.count("\n") for label in labels) // columns)
     height = AXES + above + below
     figure = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor=dress.page)
     figure.subplots_adjust(LEFT / WIDTH, below / height, 1 - RIGHT / WIDTH, 1 - above / height)
     axes = figure.subplots()
-    for series in plot.series:
-        _curve(axes, series, dress)
+    for series, label in zip(plot.series, labels, strict=True):
+        _curve(axes, series, label, dress)
     _scales(axes, plot)
     _dress(axes, plot, dress)
     axes.set_title(title, color=dress.ink, fontsize=10.5)
     if plot.series:
         figure.legend(
-            loc="lower center", ncols=COLUMNS, frameon=False, fontsize=9, labelcolor=dress.ink, handlelength=3.2
+            loc="lower center", ncols=columns, frameon=False, fontsize=9, labelcolor=dress.ink, handlelength=3.2
         )
     else:
         axes.text(0.5, 0.5, "nothing to draw", transform=axes.transAxes, ha="center", color=dress.ink)
@@ -136,7 +138,7 @@ def pdf(figure: Figure) -> bytes:
     return stream.getvalue()
 
 
-def _curve(axes: Axes, series: Series, dress: Dress) -> None:
+def _curve(axes: Axes, series: Series, label: str, dress: Dress) -> None:
     colour = dress.colours[series.style % len(dress.colours)]
     dashes, marker = DASHES[series.style % len(DASHES)], MARKERS[series.style % len(MARKERS)]
     every = max(1, len(series.x) // 6)
@@ -150,7 +152,7 @@ def _curve(axes: Axes, series: Series, dress: Dress) -> None:
         markersize=5,
         linewidth=1.7,
         drawstyle="steps-post" if series.steps else "default",
-        label=_plain(series.label),
+        label=label,
     )
     if series.low is not None and series.high is not None:
         fill = axes.fill_betweenx if series.across else axes.fill_between

@@ -92,7 +92,7 @@ def write(folder: Path) -> Path:
     by_group = {
         suffix: form for suffix, form in FORMATS.items() if suffix != "csv"
     }  # one wide table suits programs only
-    _write_tables(folder / "tables", "results", result_tables(study, source.published), by_group)
+    _write_tables(folder / "tables", "results", _noted_once(result_tables(study, source.published)), by_group)
     for plot in (plot for plots in drawn.values() for plot in plots):
         figure = draw(plot)
         for suffix, form in PICTURES.items():
@@ -264,6 +264,15 @@ def _clear(folder: Path) -> None:
         for suffix in suffixes:
             for path in (folder / name).glob(f"*.{suffix}"):
                 path.unlink()
+
+
+def _noted_once(tables: Sequence[Table]) -> list[Table]:
+    """The tables with every note below the last table that has it."""
+    later = [{note for table in tables[k + 1 :] for note in table.notes} for k in range(len(tables))]
+    return [
+        replace(table, notes=tuple(note for note in table.notes if note not in after))
+        for table, after in zip(tables, later, strict=True)
+    ]
 
 
 def _write_tables(
