@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from benchmarks import coarsening, damping, iteration, jacobian, levels, peers
+from benchmarks import coarsening, damping, intervals, iteration, jacobian, levels, peers
 from benchmarks.measure import say
 
 BENCHMARKS: dict[str, Callable[[Sequence[int]], None]] = {
@@ -17,6 +17,7 @@ BENCHMARKS: dict[str, Callable[[Sequence[int]], None]] = {
     "damping": damping.run,
     "coarsening": coarsening.run,
     "peers": peers.run,
+    "intervals": intervals.run,
 }
 
 

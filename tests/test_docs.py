@@ -39,6 +39,13 @@ EXPECTED: dict[str, Callable[[Names], bool]] = {
         and n["two_levels"].njev < n["one_level"].njev / 2
     ),
     "torch_optimizer.py": lambda n: n["loss"] < 1e-2,
+    "studies-report.md": lambda n: (
+        n["comparison"].outcome == "cheaper"
+        and n["comparison"].only_a == 1
+        and n["growth"].covers(1)
+        and n["order"].covers(2)
+        and not n["order"].covers(1)
+    ),
     "README.md": lambda n: n["result"].success and str(n["hierarchy"]) in text(ROOT / "README.md"),
     "theory.md": lambda n: n["counted"] == pytest.approx(n["by_hand"], rel=1e-12),
     "tutorial.md": lambda n: (

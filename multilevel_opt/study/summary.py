@@ -33,6 +33,7 @@ from multilevel_opt.study.published import Published
 from multilevel_opt.study.records import FILE, Records
 from multilevel_opt.study.results import result_tables, results_table
 from multilevel_opt.study.table import Column, Table
+from multilevel_opt.study.valid import check
 
 SOURCE = "study.toml"
 SHOWN = 100  # rows of the table of missed targets that the page shows; the files have all
@@ -83,6 +84,7 @@ def write(folder: Path) -> Path:
         InputError: the study file or the records cannot be read.
     """
     source, records = read_source(folder / SOURCE), Records.load(folder)
+    check(records)
     study = arrange(records, source.reference, source.named)
     tables = _tables(study, source)
     drawn = {"results": work_plots(study), "profiles": profile_plots(study), "growth": growth_plots(study)}

@@ -223,6 +223,23 @@ def test_a_bad_study_file_is_told(toml: str, said: str, tmp_path: Path) -> None:
         summary.write(write(tmp_path, [record()], toml))
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"history": [[1, 2.0]]}, "rows of history"),
+        ({"history": [["a"] * 6]}, "history.0.0"),
+        ({"flops": "many"}, "flops"),
+        ({"parameters": 3}, "parameters"),
+        ({"problem": None}, "problem"),
+    ],
+)
+def test_a_record_that_cannot_be_read_is_named(changes: dict[str, Any], said: str, tmp_path: Path) -> None:
+    write(tmp_path, [record(seed=1), record(**changes)])
+    with pytest.raises(InputError, match=r"record 2 \(cell .*\) cannot be read: .*") as told:
+        summary.write(tmp_path)
+    assert said in str(told.value)
+
+
 def test_a_report_is_the_same_bytes_again(tmp_path: Path) -> None:
     write(tmp_path, [*(record(seed=seed) for seed in range(4)), failed("RLM")])
     first = summary.write(tmp_path).read_bytes()
