@@ -41,15 +41,16 @@ def comparison_table(study: Arrangement) -> Table:
 
 
 def sentences(study: Arrangement) -> list[str]:
-    """One sentence for each method and group: what the flops show."""
-    several = len(study.groups) > 1
-    told = [(group, found["flops"]) for group, _, found in _each(study)]
-    return [f"{group.title}: {found.verdict}" if several else _capital(found.verdict) for group, found in told]
+    """One sentence in flops, where they are known, and one in seconds for each method and group."""
+    return [_said(**found) for _, _, found in _each(study)]
 
 
-def _capital(sentence: str) -> str:
-    """A sentence with a capital, but for the name of a method that it begins with."""
-    return f"N{sentence[1:]}" if sentence.startswith(("no ", "nothing ")) else sentence
+def _said(flops: Comparison, seconds: Comparison) -> str:
+    if not flops.starts:
+        return f"In seconds {seconds.verdict}"
+    ends = f" [{seconds.low:.3g}, {seconds.high:.3g}]" if seconds.low is not None and seconds.high is not None else ""
+    factor = f", save {seconds.ratio:.3g}{ends}" if seconds.ratio is not None else ""
+    return f"In flops {flops.verdict} In seconds: {seconds.outcome}{factor}."
 
 
 def _each(study: Arrangement) -> Iterator[tuple[Group, str, dict[str, Comparison]]]:
@@ -71,5 +72,5 @@ def _shown(found: dict[str, Comparison]) -> str:
     for name, comparison in found.items():
         by_outcome.setdefault(comparison.outcome, []).append(name)
     told = [f"{outcome} in {' and '.join(names)}" for outcome, names in by_outcome.items()]
-    reliability = next(iter(found.values())).more_reliable
+    reliability = max(found.values(), key=lambda comparison: comparison.starts).more_reliable
     return "; ".join([*([f"{reliability} solves more"] if reliability else []), *told])

@@ -100,7 +100,18 @@ def test_comparisons_show_a_factor_and_nothing_by_chance() -> None:
     assert found["same"]["shown"] == ("no difference shown in flops and seconds",)
     assert found["RLM"]["shown"] == ("no common success in flops and seconds",)
     assert found["fast"]["save_flops"][0] == pytest.approx(5, rel=0.1)
-    assert sentences(study)[1].startswith("No difference in cost shown between same and LM over the 6 of 6 starts")
+    said = sentences(study)
+    assert said[1].startswith("In flops no difference in cost shown between same and LM over the 6 of 6 starts")
+    assert "In seconds: cheaper, save 5" in said[0]
+
+
+def test_flops_that_nobody_counted_are_not_spoken_of() -> None:
+    study = arrange([record(m, s, 1.0, flops=None if m == "peer" else 1e6) for m in ("LM", "peer") for s in range(5)])
+    assert sentences(study) == [
+        "In seconds no difference in cost shown between peer and LM over the 5 of 5 starts that both solve "
+        "(LM costs 1 times peer [1, 1])."
+    ]
+    assert rows(comparison_table(study))["peer"]["shown"] == ("not known in flops; no difference shown in seconds",)
 
 
 def test_a_method_that_fails_more_often_is_told() -> None:
