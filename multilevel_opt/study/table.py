@@ -47,7 +47,9 @@ def _with_ends(values: Sequence[Any]) -> str:
 
 
 def _range(values: Sequence[Any]) -> str:
-    return " – ".join(number(value, 3) for value in values if value is not None) or NONE
+    """Three values, or fewer where one is unknown; one where they are all the same."""
+    texts = [number(value, 3) for value in values if value is not None]
+    return " – ".join(texts if len(set(texts)) > 1 else texts[:1]) or NONE
 
 
 def _share(values: Sequence[Any]) -> str:

@@ -102,3 +102,11 @@ def test_an_interval_has_one_power_of_ten_where_it_fits(values: tuple[float, flo
 @pytest.mark.parametrize(("value", "shown"), [(inf, "∞"), (-inf, "−∞"), (nan, "–"), (-2e-7, "-2 · 10⁻⁷")])
 def test_numbers_that_are_none(value: float, shown: str) -> None:
     assert number(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("cell", "shown"),
+    [((0.0, 0.0, 0.0), "0"), ((0.0, 0.0, 2.0), "0 – 0 – 2"), ((1.2, None, 1.75), "1.2 – 1.75"), ((None,) * 3, "–")],
+)
+def test_a_range_that_is_one_number_is_shown_as_one(cell: tuple[float | None, ...], shown: str) -> None:
+    assert Table("", (Column("s", "save", "range"),), ((cell,),)).texts() == [[shown]]
