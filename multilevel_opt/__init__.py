@@ -4,7 +4,7 @@ from multilevel_opt import check, optim, pde
 from multilevel_opt.api import least_squares, minimize
 from multilevel_opt.build import amg, from_objectives, galerkin, geometric, random_subspace, subnetwork
 from multilevel_opt.callbacks import Progress
-from multilevel_opt.curvature import Exact, GaussNewton
+from multilevel_opt.curvature import BFGS, LBFGS, LSR1, SR1, Exact, GaussNewton
 from multilevel_opt.errors import (
     InputError,
     MultilevelError,
@@ -28,14 +28,19 @@ from multilevel_opt.state import Cycle
 from multilevel_opt.stopping import GradientNorm, Loss, MaxIterations, MaxSeconds, Metric
 from multilevel_opt.subproblem import CubicLanczos, DampedLeastSquares, GradientStep, Steihaug
 from multilevel_opt.transfer.operator import TransferOperator
-from multilevel_opt.variants import AR1, AR2, LM, RLM, TR1, TR2, method
+from multilevel_opt.variants import AR1, AR2, CURVATURES, LM, RLM, TR1, TR2, method, with_curvature
 
 __all__ = [
     "AR1",
     "AR2",
+    "BFGS",
+    "CURVATURES",
+    "LBFGS",
     "LM",
+    "LSR1",
     "METHODS",
     "RLM",
+    "SR1",
     "TR1",
     "TR2",
     "CubicLanczos",
@@ -87,4 +92,5 @@ __all__ = [
     "random_subspace",
     "solve",
     "subnetwork",
+    "with_curvature",
 ]

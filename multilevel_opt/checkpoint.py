@@ -26,10 +26,10 @@ from multilevel_opt.multilevel import Multilevel
 from multilevel_opt.objective.base import Objective
 from multilevel_opt.recorder import Recorder
 from multilevel_opt.result import Event
-from multilevel_opt.state import State
+from multilevel_opt.state import Kept, State
 
 SCHEMA = 1
-FIELDS = {"iteration", "x", "loss", "best_loss", "best_x", "globalization", "snapshot", "history"}
+FIELDS = {"iteration", "x", "loss", "best_loss", "best_x", "globalization", "curvature", "snapshot", "history"}
 FIELDS |= {"wait", "visits", "interval", "phase", "gain"}
 SAME = 1e-3  # relative difference of f at the stored point, above which the problem is another one
 
@@ -73,7 +73,7 @@ def save(path: Path, state: State, recorder: Recorder, iteration: int) -> Path:
         "loss": state.loss,
         "best_loss": state.best[0],
         "best_x": state.best[1],
-        "globalization": [g.memory() for g in (state.globalization, *state.below)],
+        **memories(state),
         "wait": state.wait,
         "interval": state.interval,
         "phase": list(state.phase),
@@ -109,10 +109,25 @@ def load(path: Path, like: Tensor) -> dict[str, Any]:
     return data
 
 
+def memories(state: State) -> dict[str, Any]:
+    """What the levels keep, finest first, as lists of plain numbers and tensors."""
+    return {
+        "globalization": [kept.globalization.memory() for kept in state.kept],
+        "curvature": [kept.curvature.learned() for kept in state.kept],
+    }
+
+
 def known(globalization: Any, memories: Sequence[Mapping[str, float]]) -> list[Any]:
     """The globalizations of all levels, finest first, with the numbers of ``Globalization.memory``."""
     kinds = chain([globalization], repeat(globalization.for_coarse()))
     return [kind.restored(memory) for kind, memory in zip(kinds, memories, strict=False)]
+
+
+def levels_known(solver: Multilevel, data: Mapping[str, Any], sizes: Sequence[int]) -> tuple[Kept, ...]:
+    """What the levels keep, finest first: the inverse of ``memories``."""
+    curvatures = [solver.curvature.restored(*pair) for pair in zip(data["curvature"], sizes, strict=False)]
+    globalizations = known(solver.globalization, data["globalization"])
+    return tuple(Kept(*pair) for pair in zip(globalizations, curvatures, strict=True))
 
 
 def restored(
@@ -130,12 +145,12 @@ def restored(
             "resume with the same levels"
         )
     try:
-        own, *below = known(solver.globalization, data["globalization"])
+        kept = levels_known(solver, data, hierarchy.sizes)
     except KeyError as error:
         raise InputError(f"the checkpoint has no {error} of this method: resume with the same method") from error
     if any(bool((region.nearest(data[name]) != data[name]).any()) for name in ("x", "best_x")):
         raise InputError("the point of the checkpoint is outside the bounds: resume with the same bounds")
-    state = solver.init(f, data["x"], own, tuple(below), region)
+    state = solver.init(f, data["x"], kept, region)
     rounding = 1e-10 * max((abs(event["loss"]) for event in data["history"]), default=0.0)
     if not abs(state.loss - data["loss"]) <= SAME * abs(data["loss"]) + rounding:
         raise InputError(

@@ -31,11 +31,12 @@ from multilevel_opt.checkpoint import finite
 from multilevel_opt.globalization import TrustRegion
 from multilevel_opt.options import few_threads, in_bytes, positive, sentence, targets, with_options
 from multilevel_opt.result import Event, Status
-from multilevel_opt.solve import METHODS, Run, method_of
+from multilevel_opt.solve import METHODS, Run, method_of, solver_of
 from multilevel_opt.solve import solve as run_solver
 from multilevel_opt.study import summary
 from multilevel_opt.study.folder import FILES, RunFolder, Spec, read_json, why_ended
 from multilevel_opt.study.report import save_run, write_report
+from multilevel_opt.variants import CURVATURES
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -56,6 +57,7 @@ Until = Annotated[
         metavar="NAME=VALUE", help="stop when rmse, relative_l2, loss or gradient_norm is this small; repeatable"
     ),
 ]
+Curvature = Annotated[str | None, typer.Option(help=f"one of {', '.join(CURVATURES)}; default: the method's")]
 Json = Annotated[bool, typer.Option("--json", help="print the result as one JSON object")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="print nothing but the JSON object and errors")]
 
@@ -87,6 +89,7 @@ def solve(
     method: Annotated[str, typer.Option(help=f"one of {', '.join(METHODS)}")] = "lm",
     levels: Annotated[int | None, typer.Option(help="number of levels; default: the method's")] = None,
     coarsening: Annotated[str | None, typer.Option(help="how coarse levels are made; default: the method's")] = None,
+    curvature: Curvature = None,
     seed: Annotated[int | None, typer.Option(help="of the problem")] = None,
     until: Until = None,
     max_iterations: Annotated[int, typer.Option(help="limit of iterations")] = 1000,
@@ -105,12 +108,13 @@ def solve(
         method,
         levels,
         coarsening,
+        curvature,
         targets(until or ()),
         max_iterations,
         max_seconds,
         None if memory is None else in_bytes(memory),
     )
-    method_of(method, levels, coarsening)
+    solver_of(method_of(method, levels, coarsening)[0], curvature)
     positive("max_seconds", max_seconds)
     found = registry.load(spec.problem, _say)
     spec, remarks = with_options(spec, found, seed, device, dtype)
@@ -167,10 +171,11 @@ def check(problem: ProblemName, parameters: Words = None) -> None:
 def cite(
     method: Annotated[str, typer.Argument(help=f"one of {', '.join(METHODS)}", show_default=False)],
     coarsening: Annotated[str | None, typer.Option(help="as for solve")] = None,
+    curvature: Curvature = None,
 ) -> None:
     """Print BibTeX of what a method uses."""
-    method_of(method, None, coarsening)
-    sys.stdout.write(citations.bibtex(method, coarsening) + "\n")
+    solver_of(method_of(method, None, coarsening)[0], curvature)
+    sys.stdout.write(citations.bibtex(method, coarsening, curvature) + "\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -243,6 +248,7 @@ def _solve(spec: Spec, problem: Any, folder: RunFolder | None, quiet: bool, resu
             name=registry.short(spec.problem),
             levels=spec.levels,
             coarsening=spec.coarsening,
+            curvature=spec.curvature,
             until=spec.until,
             max_iterations=spec.max_iterations,
             max_seconds=spec.max_seconds,

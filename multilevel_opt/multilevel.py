@@ -33,7 +33,7 @@ from multilevel_opt.objective.base import Objective
 from multilevel_opt.policy import Trial
 from multilevel_opt.recorder import Recorder
 from multilevel_opt.result import Event, Status
-from multilevel_opt.state import Cycle, Outcome, State, progress_made
+from multilevel_opt.state import Cycle, Kept, Outcome, State, progress_made
 from multilevel_opt.stopping import Displacement, GradientNorm, MaxIterations, Stagnation, Stop
 from multilevel_opt.subproblem.base import Step, Subproblem
 from multilevel_opt.transfer.operator import TransferOperator
@@ -57,6 +57,9 @@ class Multilevel:
     curvature: Curvature = field(default_factory=Exact)
     cycle: Cycle = field(default_factory=Cycle)
 
+    def __post_init__(self) -> None:
+        self.curvature.check(self.order, self.cycle.coherence)
+
     def replace(self, **changes: Any) -> Multilevel:
         """A copy with some parts exchanged."""
         return replace(self, **changes)
@@ -65,22 +68,25 @@ class Multilevel:
         self,
         f: Objective,
         x: Tensor,
-        globalization: Globalization | None = None,
-        below: tuple[Globalization, ...] = (),
+        kept: tuple[Kept, ...] = (),
         region: Region = EVERYWHERE,
     ) -> State:
-        """The state at x, a point of the region; raises ``NonFiniteError`` when f or ∇f is not finite there."""
-        model = self.curvature.expand(f, x, self.order)
+        """The state at x, a point of the region, with what this level and those below have kept.
+
+        Raises ``NonFiniteError`` when f or ∇f is not finite there.
+        """
+        own = kept[0] if kept else Kept(self.globalization, self.curvature)
+        model = own.curvature.expand(f, x, self.order)
         loss, norm = float(model.value), region.criticality(x, model.gradient)
         if not (isfinite(loss) and isfinite(norm)):
             raise NonFiniteError(
                 f"the objective at the start point is {loss:g} with gradient norm {norm:g}: "
                 "start where both are finite, or look for a division by zero or an overflow in the residual"
             )
-        start: Globalization = globalization if globalization is not None else self.globalization
+        start: Globalization = own.globalization
         if not start.started:
             start = start.start(model, self.order)
-        return State(x, loss, model, norm, start, self.curvature, (loss, x), below=below, region=region)
+        return State(x, loss, model, norm, start, own.curvature, (loss, x), below=kept[1:], region=region)
 
     def step(self, f: Objective, state: State, hierarchy: Hierarchy, recorder: Recorder, level: int = 0) -> State:
         """One iteration of this level, recorded in ``recorder``."""
@@ -138,11 +144,12 @@ class Multilevel:
 
     def _taylor(self, f: Objective, state: State) -> tuple[State, Outcome]:
         """Minimize the local model, moving σ or Δ until a trial point is accepted."""
-        prepared = state.prepared or state.region.prepare(self.subproblem, state.x, state.model)
-        state = replace(state, prepared=prepared, wait=max(0, state.wait - 1))
+        state = replace(state, wait=max(0, state.wait - 1))
         outcome = Outcome(-inf, 0)
         finite = 0
         for trials in range(1, self.cycle.max_trials + 1):
+            prepared = state.prepared or state.region.prepare(self.subproblem, state.x, state.model)
+            state = replace(state, prepared=prepared)
             step = prepared.solve(state.globalization)
             if step is None:
                 state = replace(state, globalization=state.globalization.update(Trial(-inf, 1.0, 0.0)))
@@ -187,12 +194,15 @@ class Multilevel:
         penalty = state.globalization.penalty(start)
         if penalty is not None:
             mu = mu + penalty
-        own = state.below[0] if state.below else None
+        own, *rest = state.below or (state.kept[0].for_coarse(),)
+        if transfer is not below.transfer or penalty is not None:  # another function than at the last visit
+            own, *rest = (kept.forgetful() for kept in (own, *rest))
         norm = transfer.norm() if isinstance(state.globalization, TrustRegion) else 1.0
+        own = replace(own, globalization=state.globalization.coarsened(own.globalization, norm))
         state = replace(state, visits=state.visits + 1, moved=False)
         try:
             region = state.region.coarse(transfer, state.x, start)
-            inner = self.init(mu, start, state.globalization.coarsened(own, norm), state.below[1:], region)
+            inner = self.init(mu, start, (own, *rest), region)
         except NonFiniteError:
             return state, Outcome(-inf, 0, "the coarse model is not finite at its start point")
         stop: Stop = MaxIterations(self.cycle.coarse_iterations) | GradientNorm(self.cycle.tolerance)
@@ -201,7 +211,7 @@ class Multilevel:
         ball = state.globalization.scalar / max(norm, 1e-300) if isinstance(state.globalization, TrustRegion) else inf
         stop = stop | Displacement(ball)
         final, _ = drive(self, mu, inner, hierarchy.coarser, recorder, stop, level + 1)
-        state = replace(state, below=(final.globalization, *final.below))
+        state = replace(state, below=final.kept)
         if final.x is inner.x:
             return state, Outcome(-inf, 0, "the coarse level found no decrease")
         alpha = 1.0 if below.objective is None else transfer.scale  # a Galerkin model is f itself, not α f
@@ -227,6 +237,9 @@ class Multilevel:
         if not finite:
             return state, trial, "the objective is not finite at the trial point"
         if not state.globalization.accepts(trial):
+            if state.curvature.learn_from_rejected:
+                gradient = model.gradient if model is not None else state.curvature.expand(f, x, 1).gradient
+                state = state.taught(x, gradient, f.ledger)
             return state, trial, ""
         if model is None:
             model = state.curvature.expand(f, x, self.order)
@@ -234,7 +247,7 @@ class Multilevel:
         if not isfinite(norm):
             note = "the gradient is not finite at the trial point"
             return replace(state, best=known), replace(trial, decrease=-inf), note
-        return state.moved_to(x, model, loss, norm), trial, ""
+        return state.moved_to(x, model, loss, norm, f.ledger), trial, ""
 
     def _polish(self, f: Objective, state: State, step: Step) -> State:
         """Take a step whose decrease f cannot show if it halves the gradient; otherwise the run has stalled."""
@@ -244,4 +257,4 @@ class Multilevel:
         rounding = 4 * torch.finfo(x.dtype).eps * abs(state.loss)
         if not (loss <= state.loss + rounding and norm < 0.5 * state.gradient_norm):
             return replace(state, moved=False, failure=Status.STALLED)
-        return replace(state.moved_to(x, model, loss, norm), best=(loss, x))
+        return replace(state.moved_to(x, model, loss, norm, f.ledger), best=(loss, x))

@@ -5,8 +5,9 @@
 
 The closure returns the loss, or a vector of residuals for ``LM``, and does **not** call ``backward`` (different
 from ``torch.optim.LBFGS``: the solver asks for the derivatives it needs). Each step is one iteration of the
-finest level; the regularization weight or trust-region radius is carried over (except from a step that found no
-decrease), the model is made anew, so the closure may use another batch every time.
+finest level; the regularization weight or trust-region radius and the pairs of a secant curvature are carried over
+(except from a step that found no decrease), the model is made anew, so the closure may use another batch every time:
+both gradients of a pair are of the same batch.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from multilevel_opt.checkpoint import known
+from multilevel_opt.checkpoint import levels_known, memories
 from multilevel_opt.errors import InputError
 from multilevel_opt.hierarchy import Hierarchy
 from multilevel_opt.ledger import Ledger
@@ -46,7 +47,7 @@ class Multilevel(torch.optim.Optimizer):
         super().__init__([p for p in model.parameters() if p.requires_grad], {})
         self._solver = solver
         self._hierarchy = (hierarchy or Hierarchy(sum(self._flat.sizes))).to(self._flat.get())
-        self._levels: list[dict[str, float]] = []
+        self._levels: dict[str, list[Any]] = {"globalization": [], "curvature": []}
         self._pace: dict[str, Any] = {"visits": 0, "wait": 0, "interval": 0, "phase": (0.0, 0.0), "gain": 1.0}
         self.last: Event | None = None
 
@@ -64,7 +65,7 @@ class Multilevel(torch.optim.Optimizer):
         state, recorder, objective = self._start(closure)
         state = self._solver.step(objective, state, self._hierarchy, recorder)
         if state.failure is None:
-            self._levels = [g.memory() for g in (state.globalization, *state.below)]
+            self._levels = memories(state)
         self._pace = {name: getattr(state, name) for name in self._pace}
         self.last = recorder.history[-1]
         self._flat.set(state.x)
@@ -73,8 +74,8 @@ class Multilevel(torch.optim.Optimizer):
     def _start(self, closure: Callable[[], Tensor]) -> tuple[State, Recorder, Any]:
         recorder = Recorder([Ledger() for _ in range(len(self._hierarchy))])
         objective = self._flat.objective(closure).counted(recorder.ledgers[0])
-        own, *below = known(self._solver.globalization, self._levels) or [None]
-        state = self._solver.init(objective, self._flat.get(), own, tuple(below))
+        kept = levels_known(self._solver, self._levels, self._hierarchy.sizes)
+        state = self._solver.init(objective, self._flat.get(), kept)
         return replace(state, **self._pace), recorder, objective
 
     def state_dict(self) -> dict[str, Any]:
@@ -83,5 +84,5 @@ class Multilevel(torch.optim.Optimizer):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Inverse of ``state_dict``."""
-        self._levels = list(state_dict["levels"])
+        self._levels = dict(state_dict["levels"])
         self._pace = {name: state_dict[name] for name in self._pace}

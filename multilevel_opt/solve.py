@@ -28,7 +28,7 @@ from multilevel_opt.record import card_of, record_of
 from multilevel_opt.result import Event, Result
 from multilevel_opt.stopping import GradientNorm, Loss, MaxIterations, MaxSeconds, Metric, Stop
 from multilevel_opt.subproblem import DampedLeastSquares
-from multilevel_opt.variants import AR1, AR2, LM, RLM, TR1, TR2
+from multilevel_opt.variants import AR1, AR2, CURVATURES, LM, RLM, TR1, TR2, with_curvature
 
 Builder = Callable[[Any, Tensor, int, int], Hierarchy]  # (objective, x0, levels, seed)
 
@@ -108,6 +108,7 @@ def solve(
     name: str | None = None,
     levels: int | None = None,
     coarsening: str | None = None,
+    curvature: str | None = None,
     until: Mapping[str, float] | None = None,
     max_iterations: int = 1000,
     max_seconds: float | None = None,
@@ -126,6 +127,7 @@ def solve(
         name: of the problem, for the record.
         levels: number of levels; None for the method's default.
         coarsening: a key of the method's ``build``; None for the first of them that fits the problem.
+        curvature: a key of ``variants.CURVATURES``; None for the method's own.
         until: targets by name: "loss", "gradient_norm", or a metric of the problem; the first one reached stops.
         max_iterations: limit of iterations of the finest level.
         max_seconds: limit of seconds of solving.
@@ -140,9 +142,10 @@ def solve(
         Result, hierarchy and record.
 
     Raises:
-        InputError: unknown method, coarsening or target, or bad start point; one sentence.
+        InputError: unknown method, coarsening, curvature or target, or bad start point; one sentence.
     """
     chosen, n_levels, make = method_of(method, levels, coarsening)
+    solver = solver_of(chosen, curvature)
     bounds = getattr(problem, "x_bounds", None)
     x0 = start_point(problem.x0)
     inside = region(bounds, x0).nearest(x0)
@@ -158,7 +161,7 @@ def solve(
     result = minimize(
         objective,
         x0,
-        chosen.solver,
+        solver,
         hierarchy=hierarchy,
         bounds=bounds,
         stop=stop,
@@ -169,7 +172,17 @@ def solve(
         resume=resume,
     )
     called = name or type(problem).__name__.lower()
-    return Run(result, hierarchy, record_of(problem, called, method, result, hierarchy, setup, until or {}))
+    kind = solver.curvature.name if solver.order > 1 else None
+    return Run(result, hierarchy, record_of(problem, called, method, kind, result, hierarchy, setup, until or {}))
+
+
+def solver_of(method: Method, curvature: str | None) -> Multilevel:
+    """The solver of a method, with the curvature of this name where one is given; raises ``InputError``."""
+    if curvature is None:
+        return method.solver
+    if curvature not in CURVATURES:
+        raise InputError(f"unknown curvature {curvature!r}: choose one of {', '.join(CURVATURES)}")
+    return with_curvature(method.solver, CURVATURES[curvature])
 
 
 def method_of(method: str, levels: int | None, coarsening: str | None) -> tuple[Method, int, Builder]:

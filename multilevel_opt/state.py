@@ -11,6 +11,7 @@ from multilevel_opt.bounds import EVERYWHERE, Region
 from multilevel_opt.curvature import Curvature
 from multilevel_opt.errors import InputError
 from multilevel_opt.globalization import Globalization
+from multilevel_opt.ledger import Ledger
 from multilevel_opt.objective.taylor import Taylor
 from multilevel_opt.result import Status
 from multilevel_opt.subproblem.base import Prepared
@@ -56,6 +57,22 @@ def progress_made(before: float, after: float) -> float:
 
 
 @dataclass(frozen=True, eq=False)
+class Kept:
+    """What a level keeps between visits: its globalization with σ or Δ, and its curvature with the pairs."""
+
+    globalization: Globalization
+    curvature: Curvature
+
+    def for_coarse(self) -> Kept:
+        """What a coarser level starts with."""
+        return Kept(self.globalization.for_coarse(), self.curvature.fresh())
+
+    def forgetful(self) -> Kept:
+        """The same without the pairs, for a level that now has another function."""
+        return Kept(self.globalization, self.curvature.fresh())
+
+
+@dataclass(frozen=True, eq=False)
 class State:
     """Where a level stands: the iterate, the model there, and what the level remembers.
 
@@ -67,7 +84,7 @@ class State:
         globalization: with its current σ or Δ.
         curvature: with its current pairs.
         prepared: the model made ready for steps, or None.
-        below: last globalization of every coarser level, finest first.
+        below: what every coarser level keeps, finest first.
         wait: Taylor steps to take before the next coarse step.
         interval: Taylor steps between coarse steps at present.
         phase: (decrease, flops) of the Taylor steps since the last coarse step.
@@ -87,7 +104,7 @@ class State:
     curvature: Curvature
     best: tuple[float, Tensor]
     prepared: Prepared | None = None
-    below: tuple[Globalization, ...] = ()
+    below: tuple[Kept, ...] = ()
     wait: int = 0
     interval: int = 0
     phase: tuple[float, float] = (0.0, 0.0)
@@ -97,20 +114,30 @@ class State:
     failure: Status | None = None
     region: Region = EVERYWHERE
 
-    def moved_to(self, x: Tensor, model: Taylor, loss: float, norm: float) -> State:
-        """The state after an accepted step, with the model at the new iterate."""
+    @property
+    def kept(self) -> tuple[Kept, ...]:
+        """What this level and those below keep, finest first."""
+        return Kept(self.globalization, self.curvature), *self.below
+
+    def moved_to(self, x: Tensor, model: Taylor, loss: float, norm: float, ledger: Ledger) -> State:
+        """The state after an accepted step, with the model at the new iterate completed by the new curvature."""
         curvature = self.curvature.updated(x - self.x, model.gradient - self.model.gradient)
         return replace(
             self,
             x=x,
             loss=loss,
-            model=model,
+            model=curvature.completed(model, ledger),
             gradient_norm=norm,
             curvature=curvature,
             prepared=None,
             moved=True,
             failure=None,
         )
+
+    def taught(self, x: Tensor, gradient: Tensor, ledger: Ledger) -> State:
+        """The state after a rejected trial point x with this gradient, for curvatures that learn from those."""
+        curvature = self.curvature.updated(x - self.x, gradient - self.model.gradient)
+        return replace(self, model=curvature.completed(self.model, ledger), curvature=curvature, prepared=None)
 
 
 @dataclass(frozen=True)

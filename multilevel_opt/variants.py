@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from multilevel_opt.curvature import Curvature, Exact, GaussNewton
+from multilevel_opt.curvature import BFGS, LBFGS, LSR1, SR1, Curvature, Exact, GaussNewton
 from multilevel_opt.errors import UnsupportedCombination
 from multilevel_opt.globalization import Regularization, TrustRegion
 from multilevel_opt.multilevel import Multilevel
@@ -39,6 +39,16 @@ SUBPROBLEM: dict[tuple[int, type], Subproblem] = {
     (2, TrustRegion): Steihaug(),
 }
 
+# Products with a secant matrix cost no evaluation, so its models are minimized more closely.
+SECANT_SUBPROBLEM: dict[tuple[int, type], Subproblem] = {
+    (2, Regularization): CubicLanczos(),
+    (2, TrustRegion): Steihaug(forcing=1e-3),
+}
+
+CURVATURES: dict[str, Curvature] = {
+    curvature.name: curvature for curvature in (Exact(), GaussNewton(), BFGS(), SR1(), LBFGS(), LSR1())
+}
+
 
 def method(
     order: int, globalization: Any, curvature: Curvature | None = None, cycle: Cycle | None = None
@@ -53,6 +63,21 @@ def method(
         known = ", ".join(f"({q}, {kind.__name__})" for q, kind in SUBPROBLEM)
         raise UnsupportedCombination(f"no solver for order {order} with {key[1].__name__}: choose one of {known}")
     return Multilevel(order, globalization, SUBPROBLEM[key], curvature or Exact(), cycle or Cycle())
+
+
+def with_curvature(solver: Multilevel, curvature: Curvature) -> Multilevel:
+    """A solver with another curvature and a subproblem solver that suits it.
+
+    Gauss-Newton curvature keeps the solver's own; the others, which have no residual, take theirs from the tables,
+    so that ``LM`` with a secant curvature minimizes its quadratic model plus (σ/2)‖s‖².
+
+    Raises:
+        UnsupportedCombination: the curvature does not serve the solver's order of models or of coherence.
+    """
+    curvature.check(solver.order, solver.cycle.coherence)
+    table = SUBPROBLEM if curvature.evaluates else SECANT_SUBPROBLEM
+    suited = solver.subproblem if curvature.residual else table[solver.order, type(solver.globalization)]
+    return solver.replace(curvature=curvature, subproblem=suited)
 
 
 AR1 = method(1, Regularization())

@@ -3,5 +3,7 @@
 from multilevel_opt.curvature.base import Curvature
 from multilevel_opt.curvature.exact import Exact
 from multilevel_opt.curvature.gauss_newton import GaussNewton
+from multilevel_opt.curvature.limited_memory import LBFGS, LSR1
+from multilevel_opt.curvature.secant import BFGS, SR1
 
-__all__ = ["Curvature", "Exact", "GaussNewton"]
+__all__ = ["BFGS", "LBFGS", "LSR1", "SR1", "Curvature", "Exact", "GaussNewton"]

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar
 
 from torch import Tensor
 
+from multilevel_opt.curvature.base import Derived
 from multilevel_opt.errors import UnsupportedCombination
 from multilevel_opt.objective.base import Objective
 from multilevel_opt.objective.taylor import Taylor
 
 
 @dataclass(frozen=True)
-class GaussNewton:
+class GaussNewton(Derived):
     """B = JᵀJ; needs a least-squares objective (plus linear and quadratic terms)."""
+
+    name: ClassVar[str] = "gauss-newton"
+    residual: ClassVar[bool] = True
 
     def expand(self, f: Objective, x: Tensor, order: int) -> Taylor:
         model = f.expand(x, order)
@@ -24,6 +28,3 @@ class GaussNewton:
                 "or give a residual to least_squares"
             )
         return model
-
-    def updated(self, s: Tensor, y: Tensor) -> Self:
-        return self

@@ -56,6 +56,7 @@ class Spec:
         method: a key of ``solve.METHODS``.
         levels: as for ``solve``.
         coarsening: as for ``solve``.
+        curvature: as for ``solve``.
         until: targets.
         max_iterations: as for ``solve``.
         max_seconds: as for ``solve``.
@@ -67,6 +68,7 @@ class Spec:
     method: str = "lm"
     levels: int | None = None
     coarsening: str | None = None
+    curvature: str | None = None
     until: Mapping[str, float] = field(default_factory=dict)
     max_iterations: int = 1000
     max_seconds: float | None = None
@@ -76,7 +78,7 @@ class Spec:
     def command(self) -> str:
         """The command that runs it again."""
         words = ["mlopt", "solve", self.problem, *self.assignments, "--method", self.method]
-        options = {"--levels": self.levels, "--coarsening": self.coarsening}
+        options = {"--levels": self.levels, "--coarsening": self.coarsening, "--curvature": self.curvature}
         limits = {"--max-iterations": self.max_iterations, "--max-seconds": self.max_seconds, "--memory": self.memory}
         words += _options(options)
         for name, value in self.until.items():
@@ -255,9 +257,9 @@ def _options(values: Mapping[str, float | str | None]) -> list[str]:
 
 def _valid(name: str, value: Any) -> bool:
     """Whether a value of ``run.json`` has the type that its field takes."""
-    if name in ("levels", "coarsening", "max_seconds", "memory") and value is None:
+    if name in ("levels", "coarsening", "curvature", "max_seconds", "memory") and value is None:
         return True
-    if name in ("problem", "method", "coarsening"):
+    if name in ("problem", "method", "coarsening", "curvature"):
         return isinstance(value, str)
     if name == "assignments":
         return isinstance(value, list) and all(isinstance(word, str) for word in value)

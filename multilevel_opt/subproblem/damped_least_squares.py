@@ -106,7 +106,8 @@ class DampedLeastSquares:
         normal = model.normal
         if normal is None:
             raise UnsupportedCombination(
-                "damped least squares needs a residual: use GaussNewton curvature, or AR2, TR2"
+                "damped least squares needs a residual: use GaussNewton curvature, or AR2, TR2, or "
+                "with_curvature(solver, curvature)"
             )
         chosen = self._plan(normal)
         if chosen.form == "matrix-free" or not isinstance(normal.jacobian, Dense):

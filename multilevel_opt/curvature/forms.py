@@ -1,0 +1,163 @@
+"""Symmetric matrices B of E elements at once, as the secant updates leave them: dense, or in compact form.
+
+The compact form (Byrd, Nocedal & Schnabel 1994) is
+
+    B = γ I + Zᵀ C Z
+
+with a thin Z of shape (k, n) and a small symmetric core C of shape (k, k). Products, the diagonal, the spectrum
+and solves with B + σI then cost O(kn), whatever update made C. Every tensor has a leading axis of E elements; a
+single vector is E = 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import scipy.sparse.linalg
+import torch
+from torch import Tensor
+
+from multilevel_opt.curvature.updates import norm
+from multilevel_opt.errors import ShapeError
+from multilevel_opt.linalg.operator import Product
+
+
+class SymmetricForm(Protocol):
+    """E symmetric matrices of size n."""
+
+    @property
+    def flops(self) -> float:
+        """Floating-point operations of one product with all E matrices."""
+        ...
+
+    def matvec(self, v: Tensor) -> Tensor:
+        """B v, shapes (E, n) -> (E, n)."""
+        ...
+
+    def solve(self, v: Tensor, shift: Tensor | float = 0.0) -> Tensor:
+        """(B + σI)⁻¹ v, shapes (E, n) -> (E, n); σ a number or of shape (E,). Not finite where singular."""
+        ...
+
+    def diagonal(self) -> Tensor:
+        """The diagonals, shape (E, n)."""
+        ...
+
+    def norm_bound(self) -> Tensor:
+        """An upper bound of the spectral norms, shape (E,)."""
+        ...
+
+    def dense(self) -> Tensor:
+        """The matrices, shape (E, n, n)."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class DenseForm:
+    """Explicit matrices.
+
+    Attributes:
+        matrix: shape (E, n, n), symmetric.
+    """
+
+    matrix: Tensor
+
+    @property
+    def flops(self) -> float:
+        return 2.0 * self.matrix.numel()
+
+    def matvec(self, v: Tensor) -> Tensor:
+        return torch.bmm(self.matrix, v[..., None])[..., 0]
+
+    def solve(self, v: Tensor, shift: Tensor | float = 0.0) -> Tensor:
+        sigma = _column(shift, v) * torch.ones_like(v)
+        solution: Tensor = torch.linalg.solve_ex(self.matrix + torch.diag_embed(sigma), v[..., None])[0]
+        return solution[..., 0]
+
+    def diagonal(self) -> Tensor:
+        return self.matrix.diagonal(dim1=1, dim2=2)
+
+    def norm_bound(self) -> Tensor:
+        """The Frobenius norms."""
+        return norm(self.matrix.flatten(1))
+
+    def dense(self) -> Tensor:
+        return self.matrix
+
+
+@dataclass(frozen=True, eq=False)
+class CompactForm:
+    """B = γ I + ZᵀCZ.
+
+    Attributes:
+        scale: γ, shape (E,).
+        basis: Z, shape (E, k, n).
+        core: C, shape (E, k, k), symmetric.
+        gram: ZZᵀ, shape (E, k, k).
+    """
+
+    scale: Tensor
+    basis: Tensor
+    core: Tensor
+    gram: Tensor
+
+    @property
+    def flops(self) -> float:
+        return 4.0 * self.basis.numel() + 2.0 * self.core.numel()
+
+    def matvec(self, v: Tensor) -> Tensor:
+        return self.scale[:, None] * v + self._lifted(torch.bmm(self.core, self._coordinates(v)))
+
+    def solve(self, v: Tensor, shift: Tensor | float = 0.0) -> Tensor:
+        """By Sherman, Morrison and Woodbury: α⁻¹[v − Zᵀ(αI + C ZZᵀ)⁻¹ C Z v] with α = γ + σ."""
+        alpha = self.scale[:, None] + _column(shift, v)
+        small = torch.diag_embed(alpha.expand(-1, self.core.shape[1])) + torch.bmm(self.core, self.gram)
+        image = torch.bmm(self.core, self._coordinates(v))
+        return (v - self._lifted(torch.linalg.solve_ex(small, image)[0])) / alpha
+
+    def diagonal(self) -> Tensor:
+        return self.scale[:, None] + (self.basis * torch.bmm(self.core, self.basis)).sum(1)
+
+    def eigenvalues(self) -> Tensor:
+        """The eigenvalues of ZᵀCZ + γI on the span of Z and γ for the rest, ascending, shape (E, k + 1)."""
+        values, vectors = torch.linalg.eigh(self.gram)
+        root = vectors * values.clamp_min(0.0).sqrt()[:, None, :]  # ZZᵀ = root rootᵀ, so C ZZᵀ ~ rootᵀ C root
+        inside = torch.linalg.eigvalsh(root.mT @ self.core @ root)
+        return torch.cat([torch.zeros_like(inside[:, :1]), inside], 1).sort(1).values + self.scale[:, None]
+
+    def norm_bound(self) -> Tensor:
+        """The spectral norm where k < n; never below it but for rounding."""
+        return self.eigenvalues().abs().amax(1)
+
+    def dense(self) -> Tensor:
+        n = self.basis.shape[2]
+        identity = torch.eye(n, dtype=self.basis.dtype, device=self.basis.device)
+        return self.scale[:, None, None] * identity + self.basis.mT @ self.core @ self.basis
+
+    def _coordinates(self, v: Tensor) -> Tensor:
+        return torch.bmm(self.basis, v[..., None])
+
+    def _lifted(self, coefficients: Tensor) -> Tensor:
+        return torch.bmm(self.basis.mT, coefficients)[..., 0]
+
+
+def to_scipy(form: SymmetricForm) -> scipy.sparse.linalg.LinearOperator:
+    """The matrix of one element as a scipy operator.
+
+    Raises:
+        ShapeError: there are several elements.
+    """
+    diagonal = form.diagonal()
+    if diagonal.shape[0] != 1:
+        raise ShapeError(f"the form has {diagonal.shape[0]} elements, scipy takes one matrix: use dense() for each")
+
+    def product(v: Tensor) -> Tensor:
+        return form.matvec(v[None])[0]
+
+    n = diagonal.shape[1]
+    return Product((n, n), product, product).to_scipy(diagonal)
+
+
+def _column(shift: Tensor | float, like: Tensor) -> Tensor:
+    """σ as a tensor of shape (E, 1), or (1, 1) for one number."""
+    return torch.as_tensor(shift, dtype=like.dtype, device=like.device).reshape(-1, 1)

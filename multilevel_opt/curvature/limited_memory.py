@@ -1,0 +1,132 @@
+"""Limited-memory secant curvature: the last m pairs of each element, and B in compact form.
+
+Every pair is stored once, as the unit vectors s/‖s‖ and y/‖y‖ with the ratio ‖y‖/‖s‖: rows 2i and 2i + 1 of Z. The
+core C of B = γI + ZᵀCZ, the scaled inverse of the middle matrix of Byrd, Nocedal & Schnabel (1994, theorems 2.3
+and 5.1), is computed by running the update on coordinates in the span of Z: with B = γI + ZᵀCZ the vector Bs has the
+coordinates γe + CZs. That takes O(m³) numbers of flops, needs no inverse, and passes over a pair that is unsafe
+after an older one was dropped or γ has changed, element by element.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from multilevel_opt.curvature.forms import CompactForm
+from multilevel_opt.curvature.quasi_newton import QuasiNewton, Store
+from multilevel_opt.curvature.updates import BFGSUpdate, SR1Update, Update, dot, norm
+from multilevel_opt.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs(Store):
+    """The last m pairs and the compact form made of them; empty slots are zero and come first.
+
+    Attributes:
+        scale: γ, shape (E,).
+        basis: Z, shape (E, 2m, n).
+        ratio: ‖y‖/‖s‖, shape (E, m).
+        gram: ZZᵀ, shape (E, 2m, 2m).
+        core: C, shape (E, 2m, 2m).
+    """
+
+    scale: Tensor
+    basis: Tensor
+    ratio: Tensor
+    gram: Tensor
+    core: Tensor
+
+    @property
+    def form(self) -> CompactForm:
+        """B as an operator."""
+        return CompactForm(self.scale, self.basis, self.core, self.gram)
+
+    def pushed(self, s: Tensor, y: Tensor) -> Pairs:
+        """The newest m pairs, with γ and C as they were; ‖s‖ = 1."""
+        length = norm(y)
+        basis = torch.cat([self.basis[:, 2:], torch.stack([s, y / length[:, None]], 1)], 1)
+        border = torch.bmm(basis, basis[:, -2:].mT)
+        gram = torch.cat([torch.cat([self.gram[:, 2:, 2:], border[:, :-2].mT], 1), border], 2)
+        ratio = torch.cat([self.ratio[:, 1:], length[:, None]], 1)
+        return replace(self, basis=basis, ratio=ratio, gram=gram)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimitedMemory(QuasiNewton):
+    """The last m pairs; O(mn) numbers and flops.
+
+    Attributes:
+        memory: m.
+    """
+
+    memory: int = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.memory < 1:
+            raise InputError(f"{self.name} curvature with memory {self.memory} has no pairs: give 1 or more")
+
+    def form(self, gradient: Tensor) -> CompactForm:
+        known: Pairs = self.store if self.store is not None else self._empty(gradient)
+        return self._started(known, norm(gradient)).form
+
+    def _empty(self, like: Tensor) -> Pairs:
+        (elements, n), m = like.shape, self.memory
+        count = torch.zeros(elements, dtype=torch.int64, device=like.device)
+        square = like.new_zeros(elements, 2 * m, 2 * m)
+        return Pairs(
+            count,
+            count,
+            like.new_zeros(elements),
+            like.new_zeros(elements, 2 * m, n),
+            like.new_zeros(elements, m),
+            square,
+            square,
+        )
+
+    def _started(self, store: Pairs, scale: Tensor) -> Pairs:
+        return replace(store, scale=torch.where(store.count == 0, scale, store.scale))
+
+    def _product(self, store: Pairs, s: Tensor) -> Tensor:
+        return store.form.matvec(s)
+
+    def _absorbed(self, store: Pairs, s: Tensor, y: Tensor, c: Tensor, sy: Tensor, sc: Tensor) -> Pairs:
+        pushed = store.pushed(s, y)
+        scale = self.update.scale(sy, norm(y))
+        return replace(pushed, scale=scale, core=self._core(scale, pushed.ratio, pushed.gram))
+
+    def _core(self, scale: Tensor, ratio: Tensor, gram: Tensor) -> Tensor:
+        """C, from γ, the ratios and the Gram matrix, by one update for each pair, oldest first."""
+        core, tolerance = torch.zeros_like(gram), self._tolerance(gram)
+        filled = ratio > 0
+        for i in range(int((~filled).all(0).sum()), ratio.shape[1]):
+            along = gram[:, :, 2 * i]
+            c = torch.bmm(core, along[..., None])[..., 0]
+            c[:, 2 * i] += scale
+            y = torch.zeros_like(c)
+            y[:, 2 * i + 1] = ratio[:, i]
+            sc, sy = dot(along, c), along[:, 2 * i + 1] * ratio[:, i]
+            r = y - c
+            size = dot(r, torch.bmm(gram, r[..., None])[..., 0]).clamp_min(0.0).sqrt()
+            good = self.update.admits(sy, sc, ratio[:, i], size, tolerance) & filled[:, i]
+            core = torch.where(good[:, None, None], self.update.applied(core, c, y, sc, sy), core)
+        return core
+
+
+@dataclass(frozen=True, kw_only=True)
+class LBFGS(LimitedMemory):
+    """Limited-memory BFGS (Liu & Nocedal 1989): positive definite."""
+
+    name: ClassVar[str] = "lbfgs"
+    update: ClassVar[Update] = BFGSUpdate()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LSR1(LimitedMemory):
+    """Limited-memory SR1: indefinite where f is."""
+
+    name: ClassVar[str] = "lsr1"
+    update: ClassVar[Update] = SR1Update()

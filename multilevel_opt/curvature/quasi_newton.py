@@ -1,0 +1,182 @@
+"""What all secant curvatures share: how pairs are tested, absorbed, refused and forgotten, for E elements at once.
+
+A secant curvature never asks f for a Hessian product. After a step s with gradient change y it satisfies the
+secant equation B s = y; before the first pair B = ‖g‖I, whose minimizer has length one whatever the scale of f.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from multilevel_opt.curvature.forms import SymmetricForm
+from multilevel_opt.curvature.updates import Update, damped, dot, norm, unit_pairs
+from multilevel_opt.errors import InputError, UnsupportedCombination
+from multilevel_opt.ledger import Ledger
+from multilevel_opt.objective.base import Objective
+from multilevel_opt.objective.taylor import Taylor
+
+
+@dataclass(frozen=True, eq=False)
+class Store:
+    """What E elements have learned.
+
+    Attributes:
+        count: pairs absorbed since the start or the last reset, int64 of shape (E,).
+        refused: pairs refused in a row, int64 of shape (E,).
+    """
+
+    count: Tensor
+    refused: Tensor
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def where(self, mask: Tensor, other: Self) -> Self:
+        """This store in the elements where ``mask`` of shape (E,) holds, the other one elsewhere."""
+        mine, yours = self.tensors(), other.tensors()
+        chosen = {
+            name: torch.where(mask.reshape(-1, *(1,) * (mine[name].ndim - 1)), mine[name], yours[name]) for name in mine
+        }
+        return replace(self, **chosen)
+
+    def finite(self) -> Tensor:
+        """Whether all numbers of an element are finite, bool of shape (E,)."""
+        return torch.stack([torch.isfinite(t).reshape(t.shape[0], -1).all(1) for t in self.tensors().values()]).all(0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuasiNewton(ABC):
+    """A curvature learned from pairs (s, y); a frozen value, ``updated`` returns a new one.
+
+    Attributes:
+        tolerance: ε of the relative test of acceptance; None: the root of the rounding of the dtype.
+        damping: φ of Powell's damping; 0 refuses pairs that fail the test instead. For BFGS kinds alone.
+        patience: an element that refused so many pairs in a row forgets all it has learned; 0: never.
+        learn_from_rejected: the loop evaluates the gradient at rejected trial points too, and learns from that
+            pair (Byrd, Khalfan & Schnabel 1996); costs one gradient for each.
+        store: what was learned, or None.
+    """
+
+    tolerance: float | None = None
+    damping: float = 0.0
+    patience: int = 0
+    learn_from_rejected: bool = False
+    store: Any = field(default=None, repr=False, compare=False)
+
+    name: ClassVar[str]
+    residual: ClassVar[bool] = False
+    evaluates: ClassVar[bool] = False
+    update: ClassVar[Update]
+
+    def __post_init__(self) -> None:
+        if not (0 <= (self.tolerance or 0.0) < 1 and 0 <= self.damping < 1 and self.patience >= 0):
+            raise InputError(f"{self} breaks 0 <= tolerance < 1, 0 <= damping < 1 or patience >= 0: use such values")
+
+    def check(self, order: int, coherence: int) -> None:
+        if order != 2:
+            raise UnsupportedCombination(
+                f"{self.name} curvature is for models of order 2, not {order}: use it with AR2, TR2 or LM"
+            )
+        if coherence > 1:
+            raise UnsupportedCombination(
+                f"coherence of order {coherence} needs second derivatives of f, which {self.name} curvature does not "
+                "evaluate: use coherence=1, or Exact()"
+            )
+
+    def expand(self, f: Objective, x: Tensor, order: int) -> Taylor:
+        model = f.exact.expand(x, 1)  # of least squares too: no Jacobian is needed
+        return model if order == 1 else self.completed(model, f.ledger)
+
+    def completed(self, model: Taylor, ledger: Ledger) -> Taylor:
+        form = self.form(model.gradient[None])
+
+        def hvp(v: Tensor) -> Tensor:
+            ledger.work(form.flops)
+            return form.matvec(v[None])[0]
+
+        return Taylor(model.value, (model.forms[0], hvp))
+
+    def updated(self, s: Tensor, y: Tensor) -> Self:
+        """The curvature after the pairs (s, y), of shape (E, n), or (n,) for one element.
+
+        Pairs that fail the test, or are not finite, change no number of their element.
+        """
+        size = s.shape[-1]
+        s, y = unit_pairs(s.reshape(-1, size), y.reshape(-1, size))
+        known = self.store if self.store is not None else self._empty(s)
+        sy, ny = dot(s, y), norm(y)
+        started = self._started(known, self.update.scale(sy, ny))
+        c = self._product(started, s)
+        sc = dot(s, c)
+        if self.damping:
+            y = damped(y, c, sy, sc, self.damping)
+            sy, ny = dot(s, y), norm(y)
+        r = norm(y - c)
+        satisfied = self.update.satisfied(ny, r)
+        admitted = self.update.admits(sy, sc, ny, r, self._tolerance(s)) & ~satisfied
+        changed = self._absorbed(started, s, y, c, sy, sc)
+        admitted = admitted & changed.finite()
+        store = changed.where(admitted, started.where(satisfied, known))
+        good = admitted | satisfied
+        zero = torch.zeros_like(known.refused)
+        store = replace(
+            store, count=known.count + good.to(known.count.dtype), refused=torch.where(good, zero, known.refused + 1)
+        )
+        if self.patience:
+            store = self._empty(s).where(store.refused >= self.patience, store)
+        return replace(self, store=store)
+
+    def _tolerance(self, like: Tensor) -> float:
+        return float(torch.finfo(like.dtype).eps) ** 0.5 if self.tolerance is None else self.tolerance
+
+    def fresh(self) -> Self:
+        """The same options with nothing learned."""
+        return replace(self, store=None)
+
+    def learned(self) -> dict[str, Tensor]:
+        return {} if self.store is None else self.store.tensors()
+
+    def restored(self, learned: Mapping[str, Tensor], unknowns: int) -> Self:
+        """A copy with these tensors.
+
+        Raises:
+            KeyError: they are those of another curvature.
+            InputError: they are of other sizes.
+        """
+        if not learned:
+            return self.fresh()
+        like = self._empty(next(t for t in learned.values() if t.is_floating_point()).new_zeros(1, unknowns))
+        store = replace(like, **{name: learned[name] for name in like.tensors()})
+        if any(t.shape != getattr(store, name).shape for name, t in like.tensors().items()):
+            raise InputError(
+                f"the pairs of the checkpoint are not those of {self} with {unknowns} unknowns: "
+                "resume with the same curvature"
+            )
+        return replace(self, store=store)
+
+    @abstractmethod
+    def form(self, gradient: Tensor) -> SymmetricForm:
+        """The matrices B at a point with element gradients of shape (E, n); γ = ‖g‖ where nothing was learned."""
+
+    @abstractmethod
+    def _empty(self, like: Tensor) -> Any:
+        """The store before the first pair, for pairs of the shape, dtype and device of ``like``, (E, n)."""
+
+    @abstractmethod
+    def _started(self, store: Any, scale: Tensor) -> Any:
+        """The store with B = γI in the elements that have no pair yet; ``scale`` is γ of shape (E,)."""
+
+    @abstractmethod
+    def _product(self, store: Any, s: Tensor) -> Tensor:
+        """B s, shapes (E, n) -> (E, n)."""
+
+    @abstractmethod
+    def _absorbed(self, store: Any, s: Tensor, y: Tensor, c: Tensor, sy: Tensor, sc: Tensor) -> Any:
+        """The store after the pairs, all of them, with c = B s, sᵀy and sᵀc."""

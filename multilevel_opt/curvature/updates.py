@@ -1,0 +1,164 @@
+"""The secant updates, as pure functions of tensors with a leading axis of E elements.
+
+With c = Bs (so that B⁺s = y)
+
+    BFGS   B⁺ = B − ccᵀ/(sᵀc) + yyᵀ/(sᵀy)                Nocedal & Wright 2006, (6.19)
+    SR1    B⁺ = B + rrᵀ/(sᵀr),   r = y − c               Nocedal & Wright 2006, (6.24)
+
+Both need B, c, y and the two numbers sᵀc and sᵀy alone, so the same lines serve a dense B, with vectors of length
+n, and the core of a compact form, with coordinates in the span of the pairs. Steps come with ‖s‖ = 1 (s and y
+divided by ‖s‖, which changes no update), so every test is relative and no product of small numbers underflows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Update(Protocol):
+    """A secant update with its test of acceptance and its choice of the first matrix."""
+
+    def scale(self, sy: Tensor, y: Tensor) -> Tensor:
+        """γ > 0 of the first matrix γI, from sᵀy and ‖y‖ of a pair with ‖s‖ = 1; all of shape (E,)."""
+        ...
+
+    def admits(self, sy: Tensor, sc: Tensor, y: Tensor, r: Tensor, tolerance: float) -> Tensor:
+        """Whether the update is safe, from sᵀy, sᵀc, ‖y‖ and ‖y − c‖; all of shape (E,). False where any is NaN."""
+        ...
+
+    def satisfied(self, y: Tensor, r: Tensor) -> Tensor:
+        """Whether the pair is refused only because B satisfies its secant equation already."""
+        ...
+
+    def applied(self, B: Tensor, c: Tensor, y: Tensor, sc: Tensor, sy: Tensor) -> Tensor:
+        """B⁺ of shape (E, k, k), for c and y of shape (E, k), sᵀc and sᵀy of shape (E,)."""
+        ...
+
+
+@dataclass(frozen=True)
+class BFGSUpdate:
+    """Positive definite where sᵀy > ε‖s‖‖y‖."""
+
+    def scale(self, sy: Tensor, y: Tensor) -> Tensor:
+        """γ = yᵀy/sᵀy (Nocedal & Wright 2006, (6.20)); ‖y‖/‖s‖ for a pair that only damping can use."""
+        return y * torch.where(sy > 0, y / sy, torch.ones_like(y))
+
+    def admits(self, sy: Tensor, sc: Tensor, y: Tensor, r: Tensor, tolerance: float) -> Tensor:
+        return (sy > tolerance * y) & (sc > 0) & torch.isfinite(y * y)
+
+    def satisfied(self, y: Tensor, r: Tensor) -> Tensor:
+        return torch.zeros_like(y, dtype=torch.bool)
+
+    def applied(self, B: Tensor, c: Tensor, y: Tensor, sc: Tensor, sy: Tensor) -> Tensor:
+        return B - outer(c, c) / sc[:, None, None] + outer(y, y) / sy[:, None, None]
+
+
+@dataclass(frozen=True)
+class SR1Update:
+    """Indefinite in general; safe where |sᵀr| ≥ ε‖s‖‖r‖ (Conn, Gould & Toint 1991)."""
+
+    def scale(self, sy: Tensor, y: Tensor) -> Tensor:
+        """γ = |sᵀy|/2sᵀs: below the curvature along s, so that a pair with sᵀy > 0 leaves B positive definite."""
+        return 0.5 * sy.abs()
+
+    def admits(self, sy: Tensor, sc: Tensor, y: Tensor, r: Tensor, tolerance: float) -> Tensor:
+        rs = (sy - sc).abs()
+        rounding = 100 * torch.finfo(y.dtype).eps * (sy.abs() + sc.abs())
+        return (rs >= tolerance * r) & (rs > rounding) & (y > 0) & torch.isfinite(y * y) & torch.isfinite(r * r)
+
+    def satisfied(self, y: Tensor, r: Tensor) -> Tensor:
+        return (r <= 1000 * torch.finfo(y.dtype).eps * y) & (y > 0) & torch.isfinite(y)
+
+    def applied(self, B: Tensor, c: Tensor, y: Tensor, sc: Tensor, sy: Tensor) -> Tensor:
+        return B + outer(y - c, y - c) / (sy - sc)[:, None, None]
+
+
+def damped(y: Tensor, c: Tensor, sy: Tensor, sc: Tensor, fraction: float) -> Tensor:
+    """Powell's y' = θy + (1 − θ)c, for which sᵀy' ≥ φ sᵀc (Powell 1978; Nocedal & Wright 2006, Procedure 18.2).
+
+    Args:
+        y: shape (E, n).
+        c: B s, shape (E, n).
+        sy: sᵀy, shape (E,).
+        sc: sᵀBs > 0, shape (E,).
+        fraction: φ in [0, 1).
+    """
+    theta = torch.where(sy >= fraction * sc, torch.ones_like(sy), (1 - fraction) * sc / (sc - sy))[:, None]
+    return theta * y + (1 - theta) * c
+
+
+def bfgs(B: Tensor, s: Tensor, y: Tensor, tolerance: float = 1e-8) -> tuple[Tensor, Tensor]:
+    """The BFGS update of E matrices; where the pair fails the curvature test B stays.
+
+    Args:
+        B: symmetric positive definite, shape (E, n, n).
+        s: steps, shape (E, n).
+        y: gradient changes, shape (E, n).
+        tolerance: ε of sᵀy > ε‖s‖‖y‖.
+
+    Returns:
+        B⁺ of shape (E, n, n) and whether the update was made, of shape (E,).
+    """
+    return _updated(BFGSUpdate(), B, s, y, tolerance)
+
+
+def sr1(B: Tensor, s: Tensor, y: Tensor, tolerance: float = 1e-8) -> tuple[Tensor, Tensor]:
+    """The symmetric rank-one update of E matrices; arguments and values as for ``bfgs``.
+
+    The test is |sᵀr| ≥ ε‖s‖‖r‖ with r = y − Bs.
+    """
+    return _updated(SR1Update(), B, s, y, tolerance)
+
+
+def bfgs_inverse(H: Tensor, s: Tensor, y: Tensor, tolerance: float = 1e-8) -> tuple[Tensor, Tensor]:
+    """The inverse of the BFGS update of H⁻¹ (Nocedal & Wright 2006, (6.17)); arguments and values as for ``bfgs``.
+
+    H⁺ = (I − ρsyᵀ) H (I − ρysᵀ) + ρssᵀ,   ρ = 1/sᵀy
+    """
+    s, y = unit_pairs(s, y)
+    sy, size = dot(s, y), norm(y)
+    image = torch.bmm(H, y[..., None])[..., 0]
+    cross = outer(s, image) / sy[:, None, None]
+    changed = H - cross - cross.mT + ((1 + dot(y, image) / sy) / sy)[:, None, None] * outer(s, s)
+    good = (sy > tolerance * size) & torch.isfinite(size * size) & torch.isfinite(changed).all(-1).all(-1)
+    return torch.where(good[:, None, None], changed, H), good
+
+
+def sr1_inverse(H: Tensor, s: Tensor, y: Tensor, tolerance: float = 1e-8) -> tuple[Tensor, Tensor]:
+    """The inverse of the SR1 update of H⁻¹, the same update with s and y exchanged."""
+    return sr1(H, y, s, tolerance)
+
+
+def unit_pairs(s: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """The pairs divided by ‖s‖, shapes (E, n); not finite where s = 0."""
+    length = norm(s)[:, None]
+    return s / length, y / length
+
+
+def dot(a: Tensor, b: Tensor) -> Tensor:
+    """Inner products, (E, n) and (E, n) -> (E,)."""
+    return (a * b).sum(-1)
+
+
+def norm(a: Tensor) -> Tensor:
+    """Euclidean norms, (E, n) -> (E,)."""
+    length: Tensor = torch.linalg.vector_norm(a, dim=-1)
+    return length
+
+
+def outer(a: Tensor, b: Tensor) -> Tensor:
+    """abᵀ, (E, k) and (E, k) -> (E, k, k)."""
+    return a[:, :, None] * b[:, None, :]
+
+
+def _updated(update: Update, B: Tensor, s: Tensor, y: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
+    s, y = unit_pairs(s, y)
+    c = torch.bmm(B, s[..., None])[..., 0]
+    sy, sc = dot(s, y), dot(s, c)
+    changed = update.applied(B, c, y, sc, sy)
+    good = update.admits(sy, sc, norm(y), norm(y - c), tolerance) & torch.isfinite(changed).all(-1).all(-1)
+    return torch.where(good[:, None, None], changed, B), good
