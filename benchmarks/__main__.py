@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from benchmarks import coarsening, damping, intervals, iteration, jacobian, levels, peers
+from benchmarks import coarsening, damping, intervals, iteration, jacobian, levels, peers, secant
 from benchmarks.measure import say
 
 BENCHMARKS: dict[str, Callable[[Sequence[int]], None]] = {
@@ -18,6 +18,7 @@ BENCHMARKS: dict[str, Callable[[Sequence[int]], None]] = {
     "coarsening": coarsening.run,
     "peers": peers.run,
     "intervals": intervals.run,
+    "secant": secant.run,
 }
 
 

@@ -1,10 +1,10 @@
 """Limited-memory secant curvature: the last m pairs of each element, and B in compact form.
 
 Every pair is stored once, as the unit vectors s/‖s‖ and y/‖y‖ with the ratio ‖y‖/‖s‖: rows 2i and 2i + 1 of Z. The
-core C of B = γI + ZᵀCZ, the scaled inverse of the middle matrix of Byrd, Nocedal & Schnabel (1994, theorems 2.3
-and 5.1), is computed by running the update on coordinates in the span of Z: with B = γI + ZᵀCZ the vector Bs has the
-coordinates γe + CZs. That takes O(m³) numbers of flops, needs no inverse, and passes over a pair that is unsafe
-after an older one was dropped or γ has changed, element by element.
+core C of B = γI + ZᵀCZ is the scaled inverse of the middle matrix of Byrd, Nocedal & Schnabel (1994, theorems 2.3 and
+5.1). For SR1 it is computed by running the update on coordinates in the span of Z, where the vector Bs has the
+coordinates γe + CZs: O(m³) flops, no inverse, and a pair that has become unsafe, because an older one was dropped or
+γ has changed, is passed over, element by element.
 """
 
 from __future__ import annotations
@@ -122,6 +122,31 @@ class LBFGS(LimitedMemory):
 
     name: ClassVar[str] = "lbfgs"
     update: ClassVar[Update] = BFGSUpdate()
+
+    def _core(self, scale: Tensor, ratio: Tensor, gram: Tensor) -> Tensor:
+        """C by theorem 2.3: no pair of a BFGS memory is ever passed over, so the middle matrix can be inverted.
+
+        −[[γSᵀS, L], [Lᵀ, −D]]⁻¹ by its Schur complement K = γSᵀS + LD⁻¹Lᵀ, positive definite but for rounding.
+        """
+        filled = ratio > 0
+        products = gram[:, 0::2, 1::2] * ratio[:, None, :]
+        diagonal = torch.where(filled, products.diagonal(dim1=1, dim2=2), torch.ones_like(ratio))
+        lower = products.tril(-1)
+        weighted = lower / diagonal[:, None, :]
+        square = scale[:, None, None] * gram[:, 0::2, 0::2] + weighted @ lower.mT
+        factor, info = torch.linalg.cholesky_ex(square + torch.diag_embed((~filled).to(ratio)))
+        if bool(info.any()):
+            return super()._core(scale, ratio, gram)
+        identity = torch.eye(ratio.shape[1], dtype=ratio.dtype, device=ratio.device).expand_as(square)
+        inverse, mixed = torch.cholesky_solve(torch.cat([identity, weighted], 2), factor).chunk(2, 2)
+        left, right = filled * scale[:, None], ratio
+        core = torch.empty_like(gram)
+        core[:, 0::2, 0::2] = -inverse * left[:, :, None] * left[:, None, :]
+        core[:, 0::2, 1::2] = -mixed * left[:, :, None] * right[:, None, :]
+        core[:, 1::2, 0::2] = core[:, 0::2, 1::2].mT
+        corner = torch.diag_embed(1 / diagonal) - weighted.mT @ mixed
+        core[:, 1::2, 1::2] = corner * right[:, :, None] * right[:, None, :]
+        return core
 
 
 @dataclass(frozen=True, kw_only=True)
