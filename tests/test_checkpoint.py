@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,10 +11,15 @@ from torch import Tensor
 
 from multilevel_opt import (
     AR2,
+    BFGS,
+    LBFGS,
     LM,
+    LSR1,
     RLM,
+    SR1,
     TR2,
     Cycle,
+    Exact,
     GradientNorm,
     Hierarchy,
     LeastSquares,
@@ -23,6 +29,7 @@ from multilevel_opt import (
     Status,
     build,
     minimize,
+    with_curvature,
 )
 from multilevel_opt.errors import InputError
 from multilevel_opt.transfer.geometric import linear_1d
@@ -60,6 +67,10 @@ CASES: dict[str, tuple[Multilevel, Callable[[], Hierarchy] | None]] = {
     "TR2 random": (TR2.replace(cycle=EAGER), random_levels),
     "TR2 galerkin": (TR2.replace(cycle=EAGER), galerkin_levels),
     "AR2 random": (AR2.replace(cycle=EAGER), random_levels),
+    "BFGS": (with_curvature(TR2, BFGS(learn_from_rejected=True)), None),
+    "LSR1": (with_curvature(AR2, LSR1(memory=3, patience=2)), None),
+    "SR1 random": (with_curvature(TR2.replace(cycle=EAGER), SR1()), random_levels),
+    "LBFGS galerkin": (with_curvature(LM.replace(cycle=EAGER), LBFGS(memory=4)), galerkin_levels),
 }
 STOP = GradientNorm(1e-9) | MaxIterations(9)
 
@@ -218,6 +229,16 @@ def test_another_problem_is_refused(tmp_path: Path) -> None:
     assert "3 levels, the hierarchy 1" in resume(f, start(), solver, Hierarchy(N))
     assert "same method" in resume(f, start(), LM, levels)
     assert "resume the same problem" in resume(LeastSquares(lambda u: 2 * residual(u)), start(), solver, levels)
+
+
+@pytest.mark.parametrize("curvature", [Exact(), BFGS(), LBFGS(memory=5)], ids=lambda c: c.name)
+def test_another_curvature_is_refused_where_it_would_lose_or_misread_pairs(curvature: Any, tmp_path: Path) -> None:
+    file = tmp_path / "run.pt"
+    solver, f = with_curvature(TR2, LBFGS(memory=4)), LeastSquares(residual)
+    minimize(f, start(), solver, stop=MaxIterations(3), checkpoint=file)
+    other = with_curvature(TR2, curvature)
+    message = refused(lambda: minimize(f, start(), other, checkpoint=file, resume=True))
+    assert "resume with the same" in message
 
 
 def test_a_folder_that_does_not_exist_is_refused_before_the_run(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 import csv
 import json
+import math
 import os
 import resource
 import signal
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from multilevel_opt.cli import main
-from multilevel_opt.study.folder import FILES
+from multilevel_opt.study.folder import FILES, Spec
 
 USER = '''
 import time
@@ -98,6 +99,8 @@ BAD = {
     "poisson --method foo": "unknown method 'foo'",
     "poisson --method lm --levels 2": "one level",
     "poisson --method galerkin --coarsening foo": "unknown coarsening 'foo'",
+    "poisson --curvature foo": "unknown curvature 'foo': choose one of exact, gauss-newton, bfgs, sr1, lbfgs, lsr1",
+    "poisson --method ar1 --curvature bfgs": "models of order 2",
     "poisson --levels 0": "levels=0",
     "poisson --levels x": "--levels",
     "poisson --until rmse": "not a target",
@@ -344,6 +347,29 @@ def test_check_prints_numbers_and_passes(user: str, capsys: pytest.CaptureFixtur
     assert "FAIL" not in out
 
 
+@pytest.mark.parametrize("curvature", [None, "gauss-newton", "bfgs", "sr1", "lbfgs", "lsr1"])
+def test_the_curvature_is_chosen_and_recorded(curvature: str | None, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["solve", "poisson", "nu=2", "width=6", "--method", "tr2", "--max-iterations", "4", "--json", "--quiet"]
+    assert main([*words, "--curvature", curvature] if curvature else words) == 1
+    record = json.loads(capsys.readouterr().out)
+    assert record["curvature"] == (curvature or "exact")
+    secant = curvature not in (None, "gauss-newton")
+    assert (record["evaluations"]["hvp"] == [0]) == secant
+    assert record["loss"] < math.inf
+
+
+def test_a_run_with_pairs_is_resumed_with_its_curvature(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["solve", "poisson", "nu=2", "width=6", "--method", "lm", "--curvature", "lbfgs", "--json", "--quiet"]
+    assert main([*words, "--max-iterations", "8"]) == 1
+    whole = json.loads(capsys.readouterr().out)
+    assert main([*words, "--max-iterations", "4", "--out", str(tmp_path)]) == 1
+    capsys.readouterr()
+    assert main(["resume", str(tmp_path), "--max-iterations", "8", "--json", "--quiet"]) == 1
+    resumed = json.loads(capsys.readouterr().out)
+    assert (resumed["loss"], resumed["curvature"]) == (whole["loss"], "lbfgs")
+    assert "--curvature lbfgs" in Spec.read(tmp_path / "run.json").command
+
+
 def test_cite_prints_bibtex_of_what_is_used(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cite", "rlm"]) == 0
     rlm = capsys.readouterr().out
@@ -353,12 +379,20 @@ def test_cite_prints_bibtex_of_what_is_used(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out.count("@") == 1
 
 
+def test_cite_adds_the_works_of_a_curvature(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cite", "tr2", "--curvature", "lbfgs"]) == 0
+    text = capsys.readouterr().out
+    assert "10.1007/BF01582063" in text
+    assert "10.1137/0720042" in text
+
+
 def test_every_method_can_be_cited(capsys: pytest.CaptureFixture[str]) -> None:
     from multilevel_opt import citations
     from multilevel_opt.solve import METHODS
 
     assert set(citations.METHODS) == set(METHODS)
-    used = {key for keys in (*citations.METHODS.values(), *citations.COARSENINGS.values()) for key in keys}
+    tables = citations.METHODS, citations.COARSENINGS, citations.CURVATURES
+    used = {key for table in tables for keys in table.values() for key in keys}
     assert used == set(citations.WORKS)
 
 

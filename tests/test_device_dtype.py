@@ -10,8 +10,12 @@ from torch import Tensor
 from multilevel_opt import (
     AR1,
     AR2,
+    BFGS,
+    LBFGS,
     LM,
+    LSR1,
     RLM,
+    SR1,
     TR1,
     TR2,
     Cycle,
@@ -27,6 +31,7 @@ from multilevel_opt import (
     minimize,
     optim,
     solve,
+    with_curvature,
 )
 from multilevel_opt.transfer.geometric import linear_1d
 from problems import Poisson
@@ -87,8 +92,15 @@ def test_a_forgotten_dtype_or_device_fails_here() -> None:
         LM.replace(subproblem=DampedLeastSquares(geodesic=True)),
         LM.replace(subproblem=DampedLeastSquares(form="dual")),
         LM.replace(subproblem=DampedLeastSquares(form="matrix-free")),
+        with_curvature(TR2, BFGS(damping=0.2)),
+        with_curvature(AR2, SR1(learn_from_rejected=True)),
+        with_curvature(LM, LBFGS(memory=3)),
+        with_curvature(TR2, LSR1(patience=2)),
     ],
-    ids=["LM", "RLM", "AR1", "AR2", "TR1", "TR2", "geodesic", "dual", "matrix-free"],
+    ids=[
+        *("LM", "RLM", "AR1", "AR2", "TR1", "TR2", "geodesic", "dual", "matrix-free"),
+        *("bfgs", "sr1", "lbfgs", "lsr1"),
+    ],
 )
 def test_one_level(solver: Multilevel, name: str) -> None:
     problem = MGH[name]

@@ -12,6 +12,7 @@ from typing import ClassVar, Protocol, Self
 
 from torch import Tensor
 
+from multilevel_opt.errors import InputError
 from multilevel_opt.ledger import Ledger
 from multilevel_opt.objective.base import Objective
 from multilevel_opt.objective.taylor import Taylor
@@ -91,4 +92,9 @@ class Derived:
         return {}
 
     def restored(self, learned: Mapping[str, Tensor], unknowns: int) -> Self:
+        if learned:
+            raise InputError(
+                "the checkpoint has the pairs of a secant curvature, this method takes none: "
+                "resume with the same curvature"
+            )
         return self

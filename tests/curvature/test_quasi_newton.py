@@ -12,6 +12,7 @@ from torch import Tensor
 
 from multilevel_opt import AR1, AR2, BFGS, LBFGS, LSR1, SR1, TR1, TR2, Cycle
 from multilevel_opt.curvature.forms import CompactForm, DenseForm, to_scipy
+from multilevel_opt.curvature.limited_memory import LimitedMemory
 from multilevel_opt.errors import InputError, ShapeError, UnsupportedCombination
 from tests.references import secant as reference
 
@@ -58,6 +59,14 @@ def test_the_compact_form_equals_the_dense_recursion_and_the_formula_of_the_pape
         found = matrix(known)[e].numpy()
         np.testing.assert_allclose(found, dense, rtol=1e-10, atol=1e-10)
         np.testing.assert_allclose(found, compact(gamma, S, Y), rtol=1e-10, atol=1e-10)
+
+
+def test_the_recursion_and_the_formula_give_the_same_core() -> None:
+    """The recursion is what L-BFGS falls back on where rounding spoils the Cholesky factorization."""
+    known = taught(LBFGS(memory=M), quadratic_pairs(M - 2))
+    store = known.store
+    args = (store.scale, store.ratio, store.gram)
+    torch.testing.assert_close(known._core(*args), LimitedMemory._core(known, *args), rtol=1e-11, atol=1e-11)
 
 
 def test_the_inverse_of_lbfgs_is_that_of_scipy() -> None:
