@@ -19,6 +19,8 @@ from multilevel_opt.multilevel import Multilevel
 from multilevel_opt.objective.base import Function, Objective
 from multilevel_opt.objective.least_squares import LeastSquares
 from multilevel_opt.objective.residual import Residual
+from multilevel_opt.objective.separable import Elements, PartiallySeparable
+from multilevel_opt.objective.separable_squares import ElementResiduals, SeparableSquares
 from multilevel_opt.objective.taylor import Taylor
 from multilevel_opt.pde import PDEProblem
 from multilevel_opt.policy import DelayedGratification, GainRatio
@@ -47,6 +49,8 @@ __all__ = [
     "Cycle",
     "DampedLeastSquares",
     "DelayedGratification",
+    "ElementResiduals",
+    "Elements",
     "Event",
     "Exact",
     "Function",
@@ -68,10 +72,12 @@ __all__ = [
     "NotConverged",
     "Objective",
     "PDEProblem",
+    "PartiallySeparable",
     "Progress",
     "Regularization",
     "Residual",
     "Result",
+    "SeparableSquares",
     "ShapeError",
     "Status",
     "Steihaug",

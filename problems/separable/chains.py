@@ -1,0 +1,313 @@
+"""Chains of small valleys: sums of squares whose elements overlap in a variable or two, or not at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import ClassVar
+
+from torch import Tensor
+
+from multilevel_opt import ElementResiduals
+from problems.separable.base import SeparableProblem, rows
+
+
+def _valley(u: Tensor) -> Tensor:
+    """10 (b − a²), 1 − a."""
+    a, b = u.unbind(1)
+    return rows(10 * (b - a**2), 1 - a)
+
+
+def _wood(u: Tensor) -> Tensor:
+    """Wood's function of four variables (MGH 14)."""
+    a, b, c, d = u.unbind(1)
+    far = sqrt(10.0) * (b + d - 2), sqrt(0.1) * (b - d)
+    return rows(10 * (b - a**2), 1 - a, sqrt(90.0) * (d - c**2), 1 - c, *far)
+
+
+def _powell(u: Tensor) -> Tensor:
+    """Powell's singular function of four variables (MGH 13)."""
+    a, b, c, d = u.unbind(1)
+    return rows(a + 10 * b, sqrt(5.0) * (c - d), (b - 2 * c) ** 2, sqrt(10.0) * (a - d) ** 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChainedRosenbrock(SeparableProblem):
+    """Σ 100 (x[i+1] − x[i]²)² + (1 − x[i])²: a bent valley; n=2 is Rosenbrock's function.
+
+    Source: V-767 problem 1, MGH 1 (n=2). Minimum 0 at (1, …, 1); a local one near 3.99 is reached from many starts.
+    """
+
+    def start(self) -> Tensor:
+        return self.repeated(-1.2, 1.0)
+
+    def residuals(self) -> list[ElementResiduals]:
+        return [ElementResiduals(self.windows([0, 1]), _valley)]
+
+    def minimizer(self) -> Tensor:
+        return self.full(1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtendedRosenbrock(ChainedRosenbrock):
+    """Rosenbrock's function on disjoint pairs of variables.
+
+    Source: MGH 21. Minimum 0 at (1, …, 1).
+    """
+
+    multiple: ClassVar[int] = 2
+
+    def residuals(self) -> list[ElementResiduals]:
+        return [ElementResiduals(self.windows([0, 1], step=2), _valley)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fletchcr(ChainedRosenbrock):
+    """The chained Rosenbrock valley from the origin.
+
+    Source: CUTEst FLETCHCR. Minimum 0 at (1, …, 1).
+    """
+
+    def start(self) -> Tensor:
+        return self.full(0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Genrose(SeparableProblem):
+    """1 + Σ 100 (x[i] − x[i−1]²)² + (x[i] − 1)²: Nash's generalized Rosenbrock function.
+
+    Source: CUTEst GENROSE; the constant 1 is kept as a residual. Minimum 1 at (1, …, 1).
+    """
+
+    def start(self) -> Tensor:
+        return self.numbers(1, self.n) / (self.n + 1)
+
+    def residuals(self) -> list[ElementResiduals]:
+        constant = ElementResiduals(self.windows([0])[:1], lambda u: 1 + 0 * u)
+        return [constant, ElementResiduals(self.windows([0, 1]), lambda u: rows(_valley(u)[:, 0], u[:, 1] - 1))]
+
+    def minimum(self) -> float:
+        return 1.0
+
+    def minimizer(self) -> Tensor:
+        return self.full(1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extrosnb(SeparableProblem):
+    """(x[1] − 1)² + Σ 100 (x[i] − x[i−1]²)²: a chain held at one end only, very flat along it.
+
+    Source: CUTEst EXTROSNB. Minimum 0 at (1, …, 1).
+    """
+
+    def start(self) -> Tensor:
+        return self.full(-1.0)
+
+    def residuals(self) -> list[ElementResiduals]:
+        chain = ElementResiduals(self.windows([0, 1]), lambda u: _valley(u)[:, :1])
+        return [ElementResiduals(self.windows([0])[:1], lambda u: u - 1), chain]
+
+    def minimizer(self) -> Tensor:
+        return self.full(1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nondia(SeparableProblem):
+    """(x[1] − 1)² + Σ 100 (x[1] − x[i]²)²: Shanno's nondiagonal function, an arrow-head Hessian.
+
+    Source: CUTEst NONDIA. Minimum 0 at (1, …, 1).
+    """
+
+    def start(self) -> Tensor:
+        return self.full(-1.0)
+
+    def residuals(self) -> list[ElementResiduals]:
+        arrow = self.tied(self.windows([0])[:-1], 0)
+        head = ElementResiduals(self.windows([0])[:1], lambda u: u - 1)
+        return [head, ElementResiduals(arrow, lambda u: 10 * (u[:, 1:] - u[:, :1] ** 2))]
+
+    def minimum(self) -> float:
+        return 0.0
+
+    def minimizer(self) -> Tensor:
+        return self.full(1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Liarwhd(SeparableProblem):
+    """Σ 4 (x[i]² − x[1])² + (x[i] − 1)²: a simplified NONDIA with a well-conditioned end.
+
+    Source: CUTEst LIARWHD. Minimum 0 at (1, …, 1).
+    """
+
+    def start(self) -> Tensor:
+        return self.full(4.0)
+
+    def residuals(self) -> list[ElementResiduals]:
+        arrow = self.tied(self.windows([0]), 0)
+        return [ElementResiduals(arrow, lambda u: rows(2 * (u[:, 0] ** 2 - u[:, 1]), u[:, 0] - 1))]
+
+    def minimizer(self) -> Tensor:
+        return self.full(1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tquartic(SeparableProblem):
+    """(x[1] − 1)² + Σ (x[1]² − x[i+1]²)²: a quartic with many equal minima.
+
+    Source: CUTEst TQUARTIC. Minimum 0 at (1, …, 1).
+    """
+
+    def start(self) -> Tensor:
+        return self.full(0.1)
+
+    def residuals(self) -> list[ElementResiduals]:
+        arrow = self.tied(self.windows([1]), 0)
+        head = ElementResiduals(self.windows([0])[:1], lambda u: u - 1)
+        return [head, ElementResiduals(arrow, lambda u: u[:, 1:] ** 2 - u[:, :1] ** 2)]
+
+    def minimizer(self) -> Tensor:
+        return self.full(1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChainedWood(SeparableProblem):
+    """1 + Wood's function on overlapping fours (x[2i−1], x[2i], x[2i+1], x[2i+2]).
+
+    Source: V-767 problem 2; CUTEst CHAINWOO. Minimum 1 at (1, …, 1); local ones are reached from the standard start.
+    """
+
+    smallest: ClassVar[int] = 4
+    multiple: ClassVar[int] = 2
+
+    def start(self) -> Tensor:
+        x = self.full(-2.0)
+        x[:4] = self.repeated(-3.0, -1.0)[:4]
+        return x
+
+    def residuals(self) -> list[ElementResiduals]:
+        constant = ElementResiduals(self.windows([0])[:1], lambda u: 1 + 0 * u)
+        return [constant, ElementResiduals(self.windows([0, 1, 2, 3], step=2), _wood)]
+
+    def minimum(self) -> float:
+        return 1.0
+
+    def minimizer(self) -> Tensor:
+        return self.full(1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Woods(SeparableProblem):
+    """Wood's function on disjoint fours of variables.
+
+    Source: CUTEst WOODS; MGH 14 (n=4). Minimum 0 at (1, …, 1).
+    """
+
+    smallest: ClassVar[int] = 4
+    multiple: ClassVar[int] = 4
+
+    def start(self) -> Tensor:
+        return self.repeated(-3.0, -1.0)
+
+    def residuals(self) -> list[ElementResiduals]:
+        return [ElementResiduals(self.windows([0, 1, 2, 3], step=4), _wood)]
+
+    def minimizer(self) -> Tensor:
+        return self.full(1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChainedPowell(SeparableProblem):
+    """Powell's singular function on overlapping fours: the Hessian is singular at the minimizer.
+
+    Source: V-767 problem 3. Minimum 0 at the origin.
+    """
+
+    smallest: ClassVar[int] = 4
+    multiple: ClassVar[int] = 2
+
+    def start(self) -> Tensor:
+        return self.repeated(3.0, -1.0, 0.0, 1.0)
+
+    def residuals(self) -> list[ElementResiduals]:
+        return [ElementResiduals(self.windows([0, 1, 2, 3], step=2), _powell)]
+
+    def minimizer(self) -> Tensor:
+        return self.full(0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtendedPowell(ChainedPowell):
+    """Powell's singular function on disjoint fours of variables.
+
+    Source: MGH 22. Minimum 0 at the origin.
+    """
+
+    multiple: ClassVar[int] = 4
+
+    def residuals(self) -> list[ElementResiduals]:
+        return [ElementResiduals(self.windows([0, 1, 2, 3], step=4), _powell)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dqdrtic(SeparableProblem):
+    """Σ x[i]² + 100 x[i+1]² + 100 x[i+2]²: a diagonal quadratic.
+
+    Source: CUTEst DQDRTIC. Minimum 0 at the origin.
+    """
+
+    smallest: ClassVar[int] = 3
+
+    def start(self) -> Tensor:
+        return self.full(3.0)
+
+    def residuals(self) -> list[ElementResiduals]:
+        weights = self.repeated(1.0, 10.0, 10.0)[:3]
+        return [ElementResiduals(self.windows([0, 1, 2]), lambda u: weights * u)]
+
+    def minimizer(self) -> Tensor:
+        return self.full(0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tridia(SeparableProblem):
+    """(x[1] − 1)² + Σ i (2 x[i] − x[i−1])²: a tridiagonal quadratic.
+
+    Source: CUTEst TRIDIA. Minimum 0 at x[i] = 2^(1−i).
+    """
+
+    def start(self) -> Tensor:
+        return self.full(1.0)
+
+    def residuals(self) -> list[ElementResiduals]:
+        head = ElementResiduals(self.windows([0])[:1], lambda u: u - 1)
+        root = self.numbers(2, self.n).sqrt()
+        chain = self.windows([0, 1])
+        return [head, ElementResiduals(chain, lambda u, w: (w * (2 * u[:, 1] - u[:, 0]))[:, None], (root,))]
+
+    def minimizer(self) -> Tensor:
+        return 2.0 ** (1 - self.numbers(1, self.n))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Freuroth(SeparableProblem):
+    """Freudenstein and Roth's function on consecutive pairs of variables.
+
+    Source: CUTEst FREUROTH, with its values of the local minimum that is reached from the standard start; MGH 2 (n=2).
+    """
+
+    def start(self) -> Tensor:
+        x = self.full(0.0)
+        x[:2] = self.repeated(0.5, -2.0)[:2]
+        return x
+
+    def residuals(self) -> list[ElementResiduals]:
+        def pair(u: Tensor) -> Tensor:
+            a, b = u.unbind(1)
+            return rows(-13 + a + ((5 - b) * b - 2) * b, -29 + a + ((b + 1) * b - 14) * b)
+
+        return [ElementResiduals(self.windows([0, 1]), pair)]
+
+    def minimum(self) -> float | None:
+        known = {2: 48.98425, 10: 1.0141e3, 50: 5.8810e3, 100: 1.1965e4, 500: 6.0634e4, 1000: 1.2147e5}
+        return known.get(self.n)

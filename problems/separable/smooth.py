@@ -1,0 +1,325 @@
+"""Functions of neighbours: quartics, Gaussians and waves whose elements see two to eleven variables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import pi, sqrt
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from multilevel_opt import ElementResiduals, Elements, InputError
+from problems.separable.base import SeparableProblem, rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arwhead(SeparableProblem):
+    """Σ (x[i]² + x[n]²)² − 4x[i] + 3: an arrow-head Hessian.
+
+    Source: CUTEst ARWHEAD. Minimum 0 at (1, …, 1, 0).
+    """
+
+    def start(self) -> Tensor:
+        return self.full(1.0)
+
+    def elements(self) -> list[Elements]:
+        arrow = self.tied(self.windows([0])[:-1], -1)
+        return [Elements(arrow, lambda u: u.square().sum(1).square() - 4 * u[:, 0] + 3)]
+
+    def minimum(self) -> float:
+        return 0.0
+
+    def minimizer(self) -> Tensor:
+        x = self.full(1.0)
+        x[-1] = 0.0
+        return x
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engval1(SeparableProblem):
+    """Σ (x[i]² + x[i+1]²)² − 4x[i] + 3.
+
+    Source: CUTEst ENGVAL1; V-1081 problem 27.
+    """
+
+    def start(self) -> Tensor:
+        return self.full(2.0)
+
+    def elements(self) -> list[Elements]:
+        return [Elements(self.windows([0, 1]), lambda u: u.square().sum(1).square() - 4 * u[:, 0] + 3)]
+
+    def minimum(self) -> float | None:
+        return {2: 0.0, 1000: 1.10819e3}.get(self.n)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edensch(SeparableProblem):
+    """16 + Σ (x[i] − 2)⁴ + (x[i] x[i+1] − 2x[i+1])² + (x[i+1] + 1)²: the extended Dennis–Schnabel function.
+
+    Source: CUTEst EDENSCH, with its values of the minimum.
+    """
+
+    def start(self) -> Tensor:
+        return self.full(8.0)
+
+    def residuals(self) -> list[ElementResiduals]:
+        def pair(u: Tensor) -> Tensor:
+            a, b = u.unbind(1)
+            return rows((a - 2) ** 2, a * b - 2 * b, b + 1)
+
+        constant = ElementResiduals(self.windows([0])[:1], lambda u: 4 + 0 * u)
+        return [constant, ElementResiduals(self.windows([0, 1]), pair)]
+
+    def minimum(self) -> float | None:
+        return {36: 219.28, 2000: 1.20032e4}.get(self.n)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bdqrtic(SeparableProblem):
+    """Σ (3 − 4x[i])² + (x[i]² + 2x[i+1]² + 3x[i+2]² + 4x[i+3]² + 5x[n]²)²: a banded quartic with a border.
+
+    Source: CUTEst BDQRTIC, with its values of the minimum.
+    """
+
+    smallest: ClassVar[int] = 5
+
+    def start(self) -> Tensor:
+        return self.full(1.0)
+
+    def residuals(self) -> list[ElementResiduals]:
+        weights = self.numbers(1, 5)
+        near = self.tied(self.windows([0, 1, 2, 3])[:-1], -1)
+        return [ElementResiduals(near, lambda u: rows(3 - 4 * u[:, 0], (weights * u**2).sum(1)))]
+
+    def minimum(self) -> float | None:
+        return {100: 3.78769e2, 500: 1.98101e3, 1000: 3.98382e3}.get(self.n)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cragglvy(SeparableProblem):
+    """Σ (exp a − b)⁴ + 100 (b − c)⁶ + (tan(c − d) + c − d)⁴ + a⁸ + (d − 1)² on overlapping fours (a, b, c, d).
+
+    Source: CUTEst CRAGGLVY, with its values of the minimum; all terms are squares.
+    """
+
+    smallest: ClassVar[int] = 4
+    multiple: ClassVar[int] = 2
+
+    def start(self) -> Tensor:
+        x = self.full(2.0)
+        x[0] = 1.0
+        return x
+
+    def residuals(self) -> list[ElementResiduals]:
+        def four(u: Tensor) -> Tensor:
+            a, b, c, d = u.unbind(1)
+            return rows((torch.exp(a) - b) ** 2, 10 * (b - c) ** 3, (torch.tan(c - d) + c - d) ** 2, a**4, d - 1)
+
+        return [ElementResiduals(self.windows([0, 1, 2, 3], step=2), four)]
+
+    def minimum(self) -> float | None:
+        return {4: 0.0, 10: 1.886566, 50: 1.5372e1, 100: 3.2270e1, 500: 1.6745e2, 1000: 3.3642e2}.get(self.n)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nondquar(SeparableProblem):
+    """(x[1] − x[2])² + (x[n−1] − x[n])² + Σ (x[i] + x[i+1] + x[n])⁴: singular at the minimizer.
+
+    Source: CUTEst NONDQUAR. Minimum 0 at the origin.
+    """
+
+    smallest: ClassVar[int] = 3
+
+    def start(self) -> Tensor:
+        return self.repeated(1.0, -1.0)
+
+    def residuals(self) -> list[ElementResiduals]:
+        pairs = self.windows([0, 1])
+        arrow = self.tied(pairs[:-1], -1)
+        ends = ElementResiduals(pairs[[0, -1]], lambda u: u[:, :1] - u[:, 1:])
+        return [ends, ElementResiduals(arrow, lambda u: u.sum(1).square()[:, None])]
+
+    def minimizer(self) -> Tensor:
+        return self.full(0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quartc(SeparableProblem):
+    """Σ (x[i] − i)⁴: separable, singular at the minimizer.
+
+    Source: CUTEst QUARTC (DQRTIC). Minimum 0 at (1, 2, …, n).
+    """
+
+    smallest: ClassVar[int] = 1
+
+    def start(self) -> Tensor:
+        return self.full(2.0)
+
+    def residuals(self) -> list[ElementResiduals]:
+        places = self.numbers(1, self.n)[:, None]
+        return [ElementResiduals(self.windows([0]), lambda u, i: (u - i) ** 2, (places,))]
+
+    def minimizer(self) -> Tensor:
+        return self.numbers(1, self.n)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cosine(SeparableProblem):
+    """Σ cos(x[i]² − x[i+1]/2): many equal minima.
+
+    Source: CUTEst COSINE. Minimum −(n − 1).
+    """
+
+    def start(self) -> Tensor:
+        return self.full(1.0)
+
+    def elements(self) -> list[Elements]:
+        return [Elements(self.windows([0, 1]), lambda u: torch.cos(u[:, 0] ** 2 - 0.5 * u[:, 1]))]
+
+    def minimum(self) -> float:
+        return -(self.n - 1.0)
+
+    def minimizer(self) -> Tensor:
+        return self.full((1 + sqrt(1 + 16 * pi)) / 4)  # t² − t/2 = π
+
+
+@dataclass(frozen=True, kw_only=True)
+class Eg2(SeparableProblem):
+    """Σ sin(x[1] + x[i]² − 1) + ½ sin(x[n]²): flat, with many minima.
+
+    Source: CUTEst EG2. Minimum −(n − ½).
+    """
+
+    def start(self) -> Tensor:
+        return self.full(0.0)
+
+    def elements(self) -> list[Elements]:
+        arrow = self.tied(self.windows([0])[:-1], 0)
+        waves = Elements(arrow, lambda u: torch.sin(u[:, 1] + u[:, 0] ** 2 - 1))
+        return [waves, Elements(self.windows([0])[-1:], lambda u: 0.5 * torch.sin(u[:, 0] ** 2))]
+
+    def minimum(self) -> float:
+        return -(self.n - 0.5)
+
+    def minimizer(self) -> Tensor:
+        x = self.full((-1 + sqrt(5 + 6 * pi)) / 2)  # t + t² − 1 = 3π/2
+        x[-1] = sqrt(1.5 * pi)
+        return x
+
+
+@dataclass(frozen=True, kw_only=True)
+class Genhumps(SeparableProblem):
+    """Σ sin²(ζ x[i]) sin²(ζ x[i+1]) + 0.05 (x[i]² + x[i+1]²): a bowl with humps.
+
+    Source: CUTEst GENHUMPS. Minimum 0 at the origin.
+
+    Attributes:
+        zeta: ζ, the density of the humps.
+    """
+
+    zeta: float = 20.0
+
+    def start(self) -> Tensor:
+        x = self.full(-506.2)
+        x[0] = -506.0
+        return x
+
+    def elements(self) -> list[Elements]:
+        def humps(u: Tensor) -> Tensor:
+            return torch.sin(self.zeta * u).square().prod(1) + 0.05 * u.square().sum(1)
+
+        return [Elements(self.windows([0, 1]), humps)]
+
+    def minimum(self) -> float:
+        return 0.0
+
+    def minimizer(self) -> Tensor:
+        return self.full(0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schmvett(SeparableProblem):
+    """Σ −1/(1 + (a − b)²) − sin((πb + c)/2) − exp(−((a + c)/b − 2)²) on consecutive threes (a, b, c).
+
+    Source: CUTEst SCHMVETT. Minimum −3 (n − 2) at x[i] = π/(1 + π).
+    """
+
+    smallest: ClassVar[int] = 3
+
+    def start(self) -> Tensor:
+        return self.full(0.5)
+
+    def elements(self) -> list[Elements]:
+        def three(u: Tensor) -> Tensor:
+            a, b, c = u.unbind(1)
+            return -1 / (1 + (a - b) ** 2) - torch.sin(0.5 * (pi * b + c)) - torch.exp(-(((a + c) / b - 2) ** 2))
+
+        return [Elements(self.windows([0, 1, 2]), three)]
+
+    def minimum(self) -> float:
+        return -3.0 * (self.n - 2)
+
+    def minimizer(self) -> Tensor:
+        return self.full(pi / (1 + pi))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tointgss(SeparableProblem):
+    """Σ (10/(n−2) + c²) (2 − exp(−(a − b)²/(0.1 + c²))) on consecutive threes (a, b, c): Toint's Gaussians.
+
+    Source: CUTEst TOINTGSS. Minimum 10 at the origin.
+    """
+
+    smallest: ClassVar[int] = 3
+
+    def start(self) -> Tensor:
+        return self.full(3.0)
+
+    def elements(self) -> list[Elements]:
+        def three(u: Tensor) -> Tensor:
+            a, b, c = u.unbind(1)
+            return (10 / (self.n - 2) + c**2) * (2 - torch.exp(-((a - b) ** 2) / (0.1 + c**2)))
+
+        return [Elements(self.windows([0, 1, 2]), three)]
+
+    def minimum(self) -> float:
+        return 10.0
+
+    def minimizer(self) -> Tensor:
+        return self.full(0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curly(SeparableProblem):
+    """Σ q (q (q² − 20) − 0.1), q = x[i] + … + x[i+width]: nonconvex, with negative curvature near the start.
+
+    Source: CUTEst CURLY10, with its value of the minimum.
+
+    Attributes:
+        width: semi-bandwidth of the Hessian.
+    """
+
+    width: int = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= self.width < self.n:
+            raise InputError(f"width={self.width} is out of range: give 1 to n-1={self.n - 1}")
+
+    def start(self) -> Tensor:
+        return 1e-4 * self.numbers(1, self.n) / (self.n + 1)
+
+    def elements(self) -> list[Elements]:
+        every = torch.arange(self.n, dtype=torch.int64, device=self.device)
+        near = every[:, None] + torch.arange(self.width + 1, dtype=torch.int64, device=self.device)
+        inside = (near < self.n).to(self.full(0.0))
+
+        def curl(u: Tensor, inside: Tensor) -> Tensor:
+            q = (inside * u).sum(1)
+            return q * (q * (q**2 - 20) - 0.1)
+
+        return [Elements(near.clamp(max=self.n - 1), curl, (inside,))]
+
+    def minimum(self) -> float | None:
+        return -1.003163e5 if (self.n, self.width) == (1000, 10) else None
