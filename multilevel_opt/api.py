@@ -145,7 +145,7 @@ def within_memory(objective: LeastSquares, x: Tensor, memory: float | None = Non
     rows = objective.residuals(x).numel()
     budget = memory_budget(x.device) if memory is None else memory
     if plan(rows, x.numel(), x.element_size(), budget).form == "matrix-free":
-        return LeastSquares(objective.residual, matrix_free=True)
+        return objective.without_matrix()
     return objective
 
 

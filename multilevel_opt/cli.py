@@ -21,21 +21,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from multilevel_opt import check as checks
-from multilevel_opt import citations, registry
+from multilevel_opt import catalogue, citations, listing, registry
 from multilevel_opt.callbacks import Progress
 from multilevel_opt.checkpoint import finite
 from multilevel_opt.globalization import TrustRegion
 from multilevel_opt.options import few_threads, in_bytes, positive, sentence, targets, with_options
 from multilevel_opt.result import Event, Status
-from multilevel_opt.solve import METHODS, Run, method_of, solver_of
+from multilevel_opt.solve import METHODS, Run, default_method, method_of, solver_of
 from multilevel_opt.solve import solve as run_solver
-from multilevel_opt.study import summary
 from multilevel_opt.study.folder import FILES, RunFolder, Spec, read_json, why_ended
-from multilevel_opt.study.report import save_run, write_report
 from multilevel_opt.variants import CURVATURES
 
 app = typer.Typer(
@@ -72,21 +67,24 @@ def _options(
 
 
 @app.command()
-def problems() -> None:
-    """List the problems there are, with their parameters and defaults."""
-    table = Table("name", "what", "parameters", show_lines=True)
-    for entry in registry.available():
-        table.add_row(
-            entry.name, entry.summary, "  ".join(str(p).replace(" ", "\N{NO-BREAK SPACE}") for p in entry.parameters)
-        )
-    Console(highlight=False).print(table)
+def problems(
+    name: Annotated[str | None, typer.Argument(help="one of them, or path.py:Class", show_default=False)] = None,
+) -> None:
+    """List the problems there are, or tell everything about one."""
+    if name is None:
+        listing.show_all(catalogue.available())
+    else:
+        listing.show_one(name, catalogue.described(registry.load(name, _say)))
 
 
 @app.command()
 def solve(
     problem: ProblemName,
     parameters: Words = None,
-    method: Annotated[str, typer.Option(help=f"one of {', '.join(METHODS)}")] = "lm",
+    method: Annotated[
+        str | None,
+        typer.Option(help=f"one of {', '.join(METHODS)}; default: lm, or tr2 for a problem without residual"),
+    ] = None,
     levels: Annotated[int | None, typer.Option(help="number of levels; default: the method's")] = None,
     coarsening: Annotated[str | None, typer.Option(help="how coarse levels are made; default: the method's")] = None,
     curvature: Curvature = None,
@@ -105,7 +103,7 @@ def solve(
     spec = Spec(
         registry.absolute(problem),
         tuple(parameters or ()),
-        method,
+        method or "",
         levels,
         coarsening,
         curvature,
@@ -114,7 +112,8 @@ def solve(
         max_seconds,
         None if memory is None else in_bytes(memory),
     )
-    solver_of(method_of(method, levels, coarsening)[0], curvature)
+    if method is not None:
+        solver_of(method_of(method, levels, coarsening)[0], curvature)
     positive("max_seconds", max_seconds)
     found = registry.load(spec.problem, _say)
     spec, remarks = with_options(spec, found, seed, device, dtype)
@@ -151,19 +150,22 @@ def resume(
 @app.command()
 def report(folder: Folder) -> None:
     """Make the pictures and report.html of a run, or of a study, anew from its files."""
+    from multilevel_opt.study import summary  # both draw, which not every command needs
+    from multilevel_opt.study.report import write_report
+
     write = summary.write if summary.is_study(folder) else write_report
-    sys.stdout.write(f"{write(folder)}\n")
+    sys.stdout.write(f"{write(folder)}
+")
 
 
 @app.command()
 def check(problem: ProblemName, parameters: Words = None) -> None:
     """Check derivatives, adjointness and coherence of a problem: numbers, and pass or fail."""
     found = registry.load(problem, _say)
+    from multilevel_opt import check as checks
+
     findings = checks.report(registry.make(found, registry.parse(found, parameters or ())))
-    table = Table("law", "measured", "bound", "")
-    for law in findings:
-        table.add_row(law.name, f"{law.measured:.3g}", f"{law.bound:.3g}", "pass" if law.passed else "FAIL")
-    Console(highlight=False).print(table)
+    listing.show_laws(findings)
     raise typer.Exit(0 if all(law.passed for law in findings) else 1)
 
 
@@ -202,6 +204,7 @@ def _run(spec: Spec, found: type, folder: RunFolder | None, as_json: bool, quiet
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
         problem = registry.make(found, registry.parse(found, spec.assignments))
         few_threads(problem)
+        spec = replace(spec, method=spec.method or default_method(problem))
         if folder is None:
             run = _solve(spec, problem, None, quiet, False)
         else:
@@ -212,6 +215,8 @@ def _run(spec: Spec, found: type, folder: RunFolder | None, as_json: bool, quiet
                 folder.release()
     try:
         if folder is not None:
+            from multilevel_opt.study.report import save_run, write_report
+
             save_run(folder.path, run, problem)
             if run.result.status is not Status.INTERRUPTED:
                 write_report(folder.path)
@@ -219,7 +224,7 @@ def _run(spec: Spec, found: type, folder: RunFolder | None, as_json: bool, quiet
         if as_json:
             _print_json(run.record)
         elif not quiet:
-            sys.stdout.write(f"{run.result}\n")
+            sys.stdout.write(listing.summary(run.record, run.result))
     if run.result.status is not Status.INTERRUPTED:
         return 0 if run.result.success else 1
     if folder is not None:

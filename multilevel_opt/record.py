@@ -73,6 +73,7 @@ def record_of(
         "loss": result.fun,
         "gradient_norm": result.gradient_norm,
         **{key: result.metrics.get(key) for key in ("rmse", "relative_l2")},
+        "metrics": dict(result.metrics),
         "n_parameters": result.sizes[0],
         "n_residuals": rows,
         "level_parameters": list(result.sizes),

@@ -23,9 +23,9 @@ from typing import Any
 import torch
 
 from multilevel_opt.errors import InputError, MultilevelError
+from multilevel_opt.problem import Problem, completed
 
 GROUP = "multilevel_opt.problems"
-NEEDED = ("objective", "x0", "metrics", "parameters")
 REQUIRED = object()
 MODULE = "multilevel_opt_user_"  # modules made of users' files
 
@@ -61,29 +61,6 @@ class Parameter:
         return f"{self.name}={'none' if self.default is None else self.default}"
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A registered problem: its name, the first line of its docstring, its parameters."""
-
-    name: str
-    summary: str
-    parameters: tuple[Parameter, ...]
-
-
-def available() -> list[Entry]:
-    """All registered problems, by name; one that cannot be loaded says so in its summary."""
-    entries = []
-    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
-        try:
-            found = _loaded(point)
-        except InputError as error:
-            entries.append(Entry(point.name, str(error), ()))
-        else:
-            summary = (inspect.getdoc(found) or "").strip().partition("\n")[0]
-            entries.append(Entry(point.name, summary, tuple(parameters(found).values())))
-    return entries
-
-
 def load(name: str, say: Callable[[str], None] = lambda text: None) -> type:
     """The class of a problem.
 
@@ -101,7 +78,7 @@ def load(name: str, say: Callable[[str], None] = lambda text: None) -> type:
     if name not in points:
         known = ", ".join(sorted(points)) or "none are installed"
         raise InputError(f"unknown problem {name!r}: choose one of {known}; or give path.py:Class")
-    return _loaded(points[name])
+    return loaded(points[name])
 
 
 def is_file(name: str) -> bool:
@@ -151,20 +128,18 @@ def parse(problem: type, assignments: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-def make(problem: type, values: Mapping[str, Any]) -> Any:
+def make(problem: type, values: Mapping[str, Any]) -> Problem:
     """The problem with the given parameters; raises ``InputError`` for values it refuses or parts it lacks."""
-    lacking = [p.name for p in parameters(problem).values() if p.default is REQUIRED and p.name not in values]
+    known = parameters(problem)
+    lacking = [p.name for p in known.values() if p.default is REQUIRED and p.name not in values]
     if lacking:
         raise InputError(f"{problem.__name__} needs a value for {', '.join(lacking)}: write {lacking[0]}=value")
     try:
-        made = problem(**values)
-        missing = [name for name in NEEDED if not hasattr(made, name)]
+        made = completed(problem(**values), {p.name: p.default for p in known.values()} | dict(values))
     except MultilevelError:
         raise
     except Exception as error:
         raise InputError(f"{problem.__name__} cannot be made: {told(error)}") from error
-    if missing:
-        raise InputError(f"{problem.__name__} has no {', no '.join(missing)}: see multilevel_opt.solve.Problem")
     return made
 
 
@@ -216,7 +191,8 @@ def _from_file(path: Path, attribute: str, say: Callable[[str], None]) -> type:
     return found
 
 
-def _loaded(point: EntryPoint) -> type:
+def loaded(point: EntryPoint) -> type:
+    """The class of an entry point; raises ``InputError``."""
     try:
         found = point.load()
     except Exception as error:

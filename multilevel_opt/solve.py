@@ -23,7 +23,7 @@ from multilevel_opt.errors import InputError, UnsupportedCombination
 from multilevel_opt.hierarchy import Hierarchy
 from multilevel_opt.multilevel import Multilevel
 from multilevel_opt.objective.least_squares import LeastSquares
-from multilevel_opt.problem import Problem
+from multilevel_opt.problem import Problem, completed
 from multilevel_opt.record import card_of, record_of
 from multilevel_opt.result import Event, Result
 from multilevel_opt.stopping import GradientNorm, Loss, MaxIterations, MaxSeconds, Metric, Stop
@@ -103,7 +103,7 @@ class Run:
 
 def solve(
     problem: Problem,
-    method: str = "lm",
+    method: str | None = None,
     *,
     name: str | None = None,
     levels: int | None = None,
@@ -122,8 +122,8 @@ def solve(
     """Solve a problem by a method of the table.
 
     Args:
-        problem: see ``Problem``.
-        method: a key of ``METHODS``.
+        problem: see ``Problem`` and ``completed``.
+        method: a key of ``METHODS``; None: see ``default_method``.
         name: of the problem, for the record.
         levels: number of levels; None for the method's default.
         coarsening: a key of the method's ``build``; None for the first of them that fits the problem.
@@ -144,9 +144,15 @@ def solve(
     Raises:
         InputError: unknown method, coarsening, curvature or target, or bad start point; one sentence.
     """
+    called = name or type(problem).__name__.lower()
+    problem = completed(problem)
+    method = default_method(problem) if method is None else method
     chosen, n_levels, make = method_of(method, levels, coarsening)
     solver = solver_of(chosen, curvature)
     bounds = getattr(problem, "x_bounds", None)
+    if solver.curvature.residual and not problem.objective.has_residual:
+        others = ", ".join(k for k, other in METHODS.items() if not other.solver.curvature.residual)
+        raise UnsupportedCombination(f"method {method!r} needs a residual, and {called} has none: use one of {others}")
     x0 = start_point(problem.x0)
     inside = region(bounds, x0).nearest(x0)
     stop = stop_rule(until or {}, problem.metrics, max_iterations, max_seconds)
@@ -171,7 +177,6 @@ def solve(
         checkpoint=checkpoint,
         resume=resume,
     )
-    called = name or type(problem).__name__.lower()
     kind = solver.curvature.name if solver.order > 1 else None
     return Run(result, hierarchy, record_of(problem, called, method, kind, result, hierarchy, setup, until or {}))
 
@@ -183,6 +188,11 @@ def solver_of(method: Method, curvature: str | None) -> Multilevel:
     if curvature not in CURVATURES:
         raise InputError(f"unknown curvature {curvature!r}: choose one of {', '.join(CURVATURES)}")
     return with_curvature(method.solver, CURVATURES[curvature])
+
+
+def default_method(problem: Problem) -> str:
+    """``lm`` where the objective has a residual, ``tr2`` where it has none."""
+    return "lm" if problem.objective.has_residual else "tr2"
 
 
 def method_of(method: str, levels: int | None, coarsening: str | None) -> tuple[Method, int, Builder]:

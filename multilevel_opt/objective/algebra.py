@@ -46,6 +46,10 @@ class Sum(Objective):
     def exact(self) -> Objective:
         return Sum([term.exact for term in self.terms])
 
+    @property
+    def has_residual(self) -> bool:
+        return any(term.has_residual for term in self.terms)
+
     def counted(self, ledger: Ledger) -> Self:
         return type(self)([term.counted(ledger) for term in self.terms])
 

@@ -48,6 +48,11 @@ class Objective(ABC):
         """The same function with its exact second derivatives (differs for least squares)."""
         return self
 
+    @property
+    def has_residual(self) -> bool:
+        """Whether expansions of order 2 have a normal form, as Gauss–Newton methods need it."""
+        return False
+
     def counted(self, ledger: Ledger) -> Self:
         """The same objective, recording into another ledger."""
         other = copy.copy(self)

@@ -6,7 +6,8 @@ them. The Jacobian is dense, or a pair of products where it would not fit the me
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import copy
+from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor
@@ -118,6 +119,16 @@ class LeastSquares(Objective):
     def exact(self) -> Objective:
         """½‖r‖² as a plain function, with its exact Hessian."""
         return _HalfSquares(self)
+
+    @property
+    def has_residual(self) -> bool:
+        return True
+
+    def without_matrix(self) -> Self:
+        """The same objective, whose expansions carry products with J only."""
+        other = copy.copy(self)
+        other.matrix_free = True
+        return other
 
     def rows(self, ids: Tensor) -> LeastSquares:
         """The objective of the rows ``ids`` (int64, shape (k,)) alone."""

@@ -68,13 +68,20 @@ def write_report(folder: Path) -> Path:
     return written(folder / "report.html", lambda temporary: temporary.write_text(page, encoding="utf-8"))
 
 
+def _measures(record: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """What was reached, by the name to show: the usual error measures, then those of the problem."""
+    known = {name: record[name] for name in ERRORS if record.get(name) is not None}
+    own = {name: value for name, value in (record.get("metrics") or {}).items() if value is not None}
+    return [(ERRORS.get(name, name), value) for name, value in (known | own).items()]
+
+
 def html(record: Mapping[str, Any], spec: Spec, pictures: Mapping[str, bytes]) -> str:
     """The page of a record with its pictures (PNG, by name)."""
     return render(
         "report.html.j2",
         record=record,
         command=spec.command,
-        measures=[(label, record[name]) for name, label in ERRORS.items() if record.get(name) is not None],
+        measures=_measures(record),
         targets={ERRORS.get(name, name): value for name, value in (record.get("target") or {}).items()},
         levels=level_rows(record),
         counts=counted(record),

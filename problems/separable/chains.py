@@ -34,7 +34,9 @@ def _powell(u: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class ChainedRosenbrock(SeparableProblem):
-    """Σ 100 (x[i+1] − x[i]²)² + (1 − x[i])²: a bent valley; n=2 is Rosenbrock's function.
+    """Rosenbrock's bent valley as a chain; n=2 is the classic one.
+
+    Σ 100 (x[i+1] − x[i]²)² + (1 − x[i])².
 
     Source: V-767 problem 1, MGH 1 (n=2). Minimum 0 at (1, …, 1); a local one near 3.99 is reached from many starts.
     """
@@ -75,7 +77,9 @@ class Fletchcr(ChainedRosenbrock):
 
 @dataclass(frozen=True, kw_only=True)
 class Genrose(SeparableProblem):
-    """1 + Σ 100 (x[i] − x[i−1]²)² + (x[i] − 1)²: Nash's generalized Rosenbrock function.
+    """Nash's generalized Rosenbrock function.
+
+    1 + Σ 100 (x[i] − x[i−1]²)² + (x[i] − 1)².
 
     Source: CUTEst GENROSE; the constant 1 is kept as a residual. Minimum 1 at (1, …, 1).
     """
@@ -96,7 +100,9 @@ class Genrose(SeparableProblem):
 
 @dataclass(frozen=True, kw_only=True)
 class Extrosnb(SeparableProblem):
-    """(x[1] − 1)² + Σ 100 (x[i] − x[i−1]²)²: a chain held at one end only, very flat along it.
+    """A chain of valleys held at one end only, very flat.
+
+    (x[1] − 1)² + Σ 100 (x[i] − x[i−1]²)².
 
     Source: CUTEst EXTROSNB. Minimum 0 at (1, …, 1).
     """
@@ -114,7 +120,9 @@ class Extrosnb(SeparableProblem):
 
 @dataclass(frozen=True, kw_only=True)
 class Nondia(SeparableProblem):
-    """(x[1] − 1)² + Σ 100 (x[1] − x[i]²)²: Shanno's nondiagonal function, an arrow-head Hessian.
+    """Shanno's nondiagonal function; arrow-head Hessian.
+
+    (x[1] − 1)² + Σ 100 (x[1] − x[i]²)².
 
     Source: CUTEst NONDIA. Minimum 0 at (1, …, 1).
     """
@@ -136,7 +144,9 @@ class Nondia(SeparableProblem):
 
 @dataclass(frozen=True, kw_only=True)
 class Liarwhd(SeparableProblem):
-    """Σ 4 (x[i]² − x[1])² + (x[i] − 1)²: a simplified NONDIA with a well-conditioned end.
+    """A simplified NONDIA with a well-conditioned end.
+
+    Σ 4 (x[i]² − x[1])² + (x[i] − 1)².
 
     Source: CUTEst LIARWHD. Minimum 0 at (1, …, 1).
     """
@@ -154,7 +164,9 @@ class Liarwhd(SeparableProblem):
 
 @dataclass(frozen=True, kw_only=True)
 class Tquartic(SeparableProblem):
-    """(x[1] − 1)² + Σ (x[1]² − x[i+1]²)²: a quartic with many equal minima.
+    """A quartic with many equal minima.
+
+    (x[1] − 1)² + Σ (x[1]² − x[i+1]²)².
 
     Source: CUTEst TQUARTIC. Minimum 0 at (1, …, 1).
     """
@@ -173,7 +185,9 @@ class Tquartic(SeparableProblem):
 
 @dataclass(frozen=True, kw_only=True)
 class ChainedWood(SeparableProblem):
-    """1 + Wood's function on overlapping fours (x[2i−1], x[2i], x[2i+1], x[2i+2]).
+    """Wood's function on overlapping fours of variables.
+
+    1 + Wood's function on overlapping fours (x[2i−1], x[2i], x[2i+1], x[2i+2]).
 
     Source: V-767 problem 2; CUTEst CHAINWOO. Minimum 1 at (1, …, 1); local ones are reached from the standard start.
     """
@@ -219,7 +233,7 @@ class Woods(SeparableProblem):
 
 @dataclass(frozen=True, kw_only=True)
 class ChainedPowell(SeparableProblem):
-    """Powell's singular function on overlapping fours: the Hessian is singular at the minimizer.
+    """Powell's singular function on overlapping fours.
 
     Source: V-767 problem 3. Minimum 0 at the origin.
     """
@@ -252,7 +266,9 @@ class ExtendedPowell(ChainedPowell):
 
 @dataclass(frozen=True, kw_only=True)
 class Dqdrtic(SeparableProblem):
-    """Σ x[i]² + 100 x[i+1]² + 100 x[i+2]²: a diagonal quadratic.
+    """A diagonal quadratic.
+
+    Σ x[i]² + 100 x[i+1]² + 100 x[i+2]².
 
     Source: CUTEst DQDRTIC. Minimum 0 at the origin.
     """
@@ -272,7 +288,9 @@ class Dqdrtic(SeparableProblem):
 
 @dataclass(frozen=True, kw_only=True)
 class Tridia(SeparableProblem):
-    """(x[1] − 1)² + Σ i (2 x[i] − x[i−1])²: a tridiagonal quadratic.
+    """A tridiagonal quadratic.
+
+    (x[1] − 1)² + Σ i (2 x[i] − x[i−1])².
 
     Source: CUTEst TRIDIA. Minimum 0 at x[i] = 2^(1−i).
     """

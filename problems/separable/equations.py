@@ -14,7 +14,9 @@ from problems.separable.base import SeparableProblem
 
 @dataclass(frozen=True, kw_only=True)
 class BroydenTridiagonal(SeparableProblem):
-    """Σ ((3 − 2x[i]) x[i] − x[i−1] − 2x[i+1] + 1)²: Broyden's tridiagonal equations.
+    """Broyden's tridiagonal equations.
+
+    Σ ((3 − 2x[i]) x[i] − x[i−1] − 2x[i+1] + 1)².
 
     Source: MGH 30; CUTEst BROYDN3D. Minimum 0.
     """
@@ -36,7 +38,9 @@ class BroydenTridiagonal(SeparableProblem):
 
 @dataclass(frozen=True, kw_only=True)
 class BroydenBanded(SeparableProblem):
-    """Σ (x[i] (2 + 5x[i]²) + 1 − Σ x[j] (1 + x[j]))², j from i−5 to i+1: Broyden's banded equations.
+    """Broyden's banded equations.
+
+    Σ (x[i] (2 + 5x[i]²) + 1 − Σ x[j] (1 + x[j]))², j from i−5 to i+1.
 
     Source: MGH 31; CUTEst BROYDNBD. Minimum 0.
     """
@@ -61,7 +65,9 @@ class BroydenBanded(SeparableProblem):
 
 @dataclass(frozen=True, kw_only=True)
 class Morebv(SeparableProblem):
-    """Σ (2x[i] − x[i−1] − x[i+1] + h² (x[i] + ih + 1)³ / 2)²: a boundary value problem by differences.
+    """A boundary value problem by differences.
+
+    Σ (2x[i] − x[i−1] − x[i+1] + h² (x[i] + ih + 1)³ / 2)².
 
     Source: MGH 28; CUTEst MOREBV. Minimum 0; the start lies close to it, in the flat part of a badly scaled valley.
     """
@@ -89,7 +95,9 @@ class Morebv(SeparableProblem):
 
 @dataclass(frozen=True, kw_only=True)
 class Sinquad(SeparableProblem):
-    """(x[1] − 1)⁴ + Σ (sin(x[i] − x[n]) − x[1]² + x[i]²)² + (x[n]² − x[1]²)².
+    """Sines and squares with a border; flat near the end.
+
+    (x[1] − 1)⁴ + Σ (sin(x[i] − x[n]) − x[1]² + x[i]²)² + (x[n]² − x[1]²)².
 
     Source: CUTEst SINQUAD (SINQUAD2); the first term is the square of (x[1] − 1)². Minimum 0 at (1, …, 1).
     """
@@ -116,7 +124,9 @@ class Sinquad(SeparableProblem):
 
 @dataclass(frozen=True, kw_only=True)
 class Sparsine(SeparableProblem):
-    """½ Σ i (sin x[i] + sin x[2i] + sin x[3i] + sin x[5i] + sin x[7i] + sin x[11i])², indices modulo n.
+    """Squares of sums of sines of scattered variables.
+
+    ½ Σ i (sin x[i] + sin x[2i] + sin x[3i] + sin x[5i] + sin x[7i] + sin x[11i])², indices modulo n.
 
     Source: CUTEst SPARSINE. Minimum 0 at the origin; many local ones.
     """
@@ -139,7 +149,9 @@ class Sparsine(SeparableProblem):
 
 @dataclass(frozen=True, kw_only=True)
 class Penalty1(SeparableProblem):
-    """10⁻⁵ Σ (x[i] − 1)² + (Σ x[j]² − ¼)²: one element sees every variable, the Hessian is dense.
+    """A penalty function; one element sees every variable.
+
+    10⁻⁵ Σ (x[i] − 1)² + (Σ x[j]² − ¼)².
 
     Source: MGH 23; CUTEst PENALTY1. All components of the minimizer are equal, which gives the minimum for every n.
     """
@@ -170,7 +182,9 @@ class Penalty1(SeparableProblem):
 
 @dataclass(frozen=True, kw_only=True)
 class Power(SeparableProblem):
-    """(Σ i x[i]²)²: Oren's power function, one element of all variables, singular at the minimizer.
+    """Oren's power function: one element, singular minimizer.
+
+    (Σ i x[i]²)².
 
     Source: CUTEst POWER. Minimum 0 at the origin.
     """

@@ -16,7 +16,9 @@ from problems.separable.base import SeparableProblem, rows
 
 @dataclass(frozen=True, kw_only=True)
 class Arwhead(SeparableProblem):
-    """Σ (x[i]² + x[n]²)² − 4x[i] + 3: an arrow-head Hessian.
+    """A quartic with an arrow-head Hessian.
+
+    Σ (x[i]² + x[n]²)² − 4x[i] + 3.
 
     Source: CUTEst ARWHEAD. Minimum 0 at (1, …, 1, 0).
     """
@@ -39,7 +41,9 @@ class Arwhead(SeparableProblem):
 
 @dataclass(frozen=True, kw_only=True)
 class Engval1(SeparableProblem):
-    """Σ (x[i]² + x[i+1]²)² − 4x[i] + 3.
+    """A quartic of neighbouring pairs.
+
+    Σ (x[i]² + x[i+1]²)² − 4x[i] + 3.
 
     Source: CUTEst ENGVAL1; V-1081 problem 27.
     """
@@ -55,7 +59,9 @@ class Engval1(SeparableProblem):
 
 @dataclass(frozen=True, kw_only=True)
 class Edensch(SeparableProblem):
-    """16 + Σ (x[i] − 2)⁴ + (x[i] x[i+1] − 2x[i+1])² + (x[i+1] + 1)²: the extended Dennis–Schnabel function.
+    """The extended Dennis–Schnabel function.
+
+    16 + Σ (x[i] − 2)⁴ + (x[i] x[i+1] − 2x[i+1])² + (x[i+1] + 1)².
 
     Source: CUTEst EDENSCH, with its values of the minimum.
     """
@@ -79,7 +85,9 @@ class Edensch(SeparableProblem):
 
 @dataclass(frozen=True, kw_only=True)
 class Bdqrtic(SeparableProblem):
-    """Σ (3 − 4x[i])² + (x[i]² + 2x[i+1]² + 3x[i+2]² + 4x[i+3]² + 5x[n]²)²: a banded quartic with a border.
+    """A banded quartic with a border.
+
+    Σ (3 − 4x[i])² + (x[i]² + 2x[i+1]² + 3x[i+2]² + 4x[i+3]² + 5x[n]²)².
 
     Source: CUTEst BDQRTIC, with its values of the minimum.
     """
@@ -102,7 +110,9 @@ class Bdqrtic(SeparableProblem):
 
 @dataclass(frozen=True, kw_only=True)
 class Cragglvy(SeparableProblem):
-    """Σ (exp a − b)⁴ + 100 (b − c)⁶ + (tan(c − d) + c − d)⁴ + a⁸ + (d − 1)² on overlapping fours (a, b, c, d).
+    """Cragg and Levy's function on overlapping fours.
+
+    Σ (exp a − b)⁴ + 100 (b − c)⁶ + (tan(c − d) + c − d)⁴ + a⁸ + (d − 1)² on overlapping fours (a, b, c, d).
 
     Source: CUTEst CRAGGLVY, with its values of the minimum; all terms are squares.
     """
@@ -137,7 +147,9 @@ class Cragglvy(SeparableProblem):
 
 @dataclass(frozen=True, kw_only=True)
 class Nondquar(SeparableProblem):
-    """(x[1] − x[2])² + (x[n−1] − x[n])² + Σ (x[i] + x[i+1] + x[n])⁴: singular at the minimizer.
+    """A nondiagonal quartic, singular at the minimizer.
+
+    (x[1] − x[2])² + (x[n−1] − x[n])² + Σ (x[i] + x[i+1] + x[n])⁴.
 
     Source: CUTEst NONDQUAR. Minimum 0 at the origin.
     """
@@ -159,7 +171,9 @@ class Nondquar(SeparableProblem):
 
 @dataclass(frozen=True, kw_only=True)
 class Quartc(SeparableProblem):
-    """Σ (x[i] − i)⁴: separable, singular at the minimizer.
+    """A separable quartic, singular at the minimizer.
+
+    Σ (x[i] − i)⁴.
 
     Source: CUTEst QUARTC (DQRTIC). Minimum 0 at (1, 2, …, n).
     """
@@ -179,7 +193,9 @@ class Quartc(SeparableProblem):
 
 @dataclass(frozen=True, kw_only=True)
 class Cosine(SeparableProblem):
-    """Σ cos(x[i]² − x[i+1]/2): many equal minima.
+    """Cosines of pairs; many equal minima.
+
+    Σ cos(x[i]² − x[i+1]/2).
 
     Source: CUTEst COSINE. Minimum −(n − 1).
     """
@@ -199,7 +215,9 @@ class Cosine(SeparableProblem):
 
 @dataclass(frozen=True, kw_only=True)
 class Eg2(SeparableProblem):
-    """Σ sin(x[1] + x[i]² − 1) + ½ sin(x[n]²): flat, with many minima.
+    """Sines with a border; flat, with many minima.
+
+    Σ sin(x[1] + x[i]² − 1) + ½ sin(x[n]²).
 
     Source: CUTEst EG2. Minimum −(n − ½).
     """
@@ -223,7 +241,9 @@ class Eg2(SeparableProblem):
 
 @dataclass(frozen=True, kw_only=True)
 class Genhumps(SeparableProblem):
-    """Σ sin²(ζ x[i]) sin²(ζ x[i+1]) + 0.05 (x[i]² + x[i+1]²): a bowl with humps.
+    """A bowl with humps.
+
+    Σ sin²(ζ x[i]) sin²(ζ x[i+1]) + 0.05 (x[i]² + x[i+1]²).
 
     Source: CUTEst GENHUMPS. Minimum 0 at the origin.
 
@@ -253,7 +273,9 @@ class Genhumps(SeparableProblem):
 
 @dataclass(frozen=True, kw_only=True)
 class Schmvett(SeparableProblem):
-    """Σ −1/(1 + (a − b)²) − sin((πb + c)/2) − exp(−((a + c)/b − 2)²) on consecutive threes (a, b, c).
+    """Schmidt and Vetters' function of threes.
+
+    Σ −1/(1 + (a − b)²) − sin((πb + c)/2) − exp(−((a + c)/b − 2)²) on consecutive threes (a, b, c).
 
     Source: CUTEst SCHMVETT. Minimum −3 (n − 2) at x[i] = π/(1 + π).
     """
@@ -279,7 +301,9 @@ class Schmvett(SeparableProblem):
 
 @dataclass(frozen=True, kw_only=True)
 class Tointgss(SeparableProblem):
-    """Σ (10/(n−2) + c²) (2 − exp(−(a − b)²/(0.1 + c²))) on consecutive threes (a, b, c): Toint's Gaussians.
+    """Toint's Gaussians.
+
+    Σ (10/(n−2) + c²) (2 − exp(−(a − b)²/(0.1 + c²))) on consecutive threes (a, b, c).
 
     Source: CUTEst TOINTGSS. Minimum 10 at the origin; from the standard start 10 + 10/(n−2) is reached.
     """
@@ -305,7 +329,9 @@ class Tointgss(SeparableProblem):
 
 @dataclass(frozen=True, kw_only=True)
 class Curly(SeparableProblem):
-    """Σ q (q (q² − 20) − 0.1), q = x[i] + … + x[i+width]: nonconvex, with negative curvature near the start.
+    """Nonconvex and banded; negative curvature at the start.
+
+    Σ q (q (q² − 20) − 0.1), q = x[i] + … + x[i+width].
 
     Source: CUTEst CURLY10, with its value of the minimum.
 

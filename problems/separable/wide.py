@@ -23,7 +23,7 @@ LETTERS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Dixmaan(SeparableProblem):
-    """Dixon and Maany's family of 16 functions with sparse Hessians, one for each letter.
+    """Dixon and Maany's 16 functions, one for each letter.
 
     1 + Σ wᵃ x[i]² + β wᵇ x[i]² (x[i+1] + x[i+1]²)² + γ wᶜ x[i]² x[i+m]⁴ + δ wᵈ x[i] x[i+2m], w = i/n, m = n/3.
 
@@ -72,7 +72,9 @@ class Dixmaan(SeparableProblem):
 
 @dataclass(frozen=True, kw_only=True)
 class Ncb20b(SeparableProblem):
-    """Σ 100 x[i]⁴ + 2 + Σ (10/i) (Σ x[j]/(1 + x[j]²))² − 0.2 Σ x[j], j from i to i+19: much negative curvature.
+    """Bands of twenty with much negative curvature.
+
+    Σ 100 x[i]⁴ + 2 + Σ (10/i) (Σ x[j]/(1 + x[j]²))² − 0.2 Σ x[j], j from i to i+19.
 
     Source: CUTEst NCB20B.
     """
@@ -96,7 +98,9 @@ class Ncb20b(SeparableProblem):
 
 @dataclass(frozen=True, kw_only=True)
 class Vareigvl(SeparableProblem):
-    """½ ‖A x − μ x‖² + ‖x‖³/1.5 for a banded A and the variables (x, μ): Auchmuty's variational eigenvalue.
+    """Auchmuty's variational eigenvalue.
+
+    ½ ‖A x − μ x‖² + ‖x‖³/1.5 for a banded A and the variables (x, μ).
 
     Source: CUTEst VAREIGVL (bandwidth 6, q = 1.5). Minimum 0 at x = 0, any μ.
     """
