@@ -1,6 +1,6 @@
 """Laws that a user's own problem can be held to: numbers, a bound, pass or fail.
 
-``taylor_slope``  ‖error of T_q‖ ~ t^{q+1} along a direction
+``taylor_law``    ‖error of T_q‖ ~ t^{q+1} along a direction, or zero for a polynomial of degree q
 ``adjointness``   ⟨P s, y⟩ = ⟨s, Pᵀ y⟩, and ⟨J v, w⟩ = ⟨v, Jᵀ w⟩
 ``coherence``     the coarse model's derivatives at its start are α times those of f∘(x + P·), up to order k
 """
@@ -19,8 +19,10 @@ from multilevel_opt.curvature import Exact
 from multilevel_opt.errors import InputError, MultilevelError
 from multilevel_opt.hierarchy import Hierarchy
 from multilevel_opt.ledger import Ledger
-from multilevel_opt.objective.base import Objective
+from multilevel_opt.objective.base import Function, Objective
 from multilevel_opt.objective.least_squares import LeastSquares
+from multilevel_opt.objective.separable import PartiallySeparable
+from multilevel_opt.problem import completed
 from multilevel_opt.transfer.operator import TransferOperator
 
 
@@ -61,21 +63,39 @@ def taylor_slope(f: Objective, x: Tensor, order: int, seed: int = 0) -> float:
     Raises:
         InputError: f is a polynomial of degree ≤ q along v, so that there is no error to measure.
     """
-    model = f.exact.expand(x, order)
-    v = _direction(x, x.numel(), seed) * max(1.0, float(x.norm()) / x.numel() ** 0.5)
-    floor = 1e3 * torch.finfo(x.dtype).eps * max(abs(float(model.value)), 1e-300)
-    steps, errors = [], []
-    for k in range(1, 40):
-        t = 2.0 ** (-0.5 * k)
-        error = abs(float(f(x + t * v) - model(t * v)))
-        if error > floor:
-            steps.append(t)
-            errors.append(error)
+    steps, errors, _ = _taylor_errors(f, x, order, seed)
     if len(steps) < 4:
         raise InputError(f"the Taylor error of order {order} is below rounding: start elsewhere, or lower the order")
     log = torch.tensor([steps[-4:], errors[-4:]], dtype=torch.float64, device="cpu").log()
     centered = log - log.mean(1, keepdim=True)
     return float((centered[0] @ centered[1]) / (centered[0] @ centered[0]))
+
+
+def _taylor_errors(f: Objective, x: Tensor, order: int, seed: int) -> tuple[list[float], list[float], float]:
+    """Steps and errors above rounding, and the largest error over the size of f of all steps."""
+    model = f.exact.expand(x, order)
+    v = _direction(x, x.numel(), seed) * max(1.0, float(x.norm()) / x.numel() ** 0.5)
+    floor = 1e3 * torch.finfo(x.dtype).eps * max(abs(float(model.value)), 1e-300)
+    steps, errors, worst = [], [], 0.0
+    for k in range(1, 40):
+        t = 2.0 ** (-0.5 * k)
+        value = float(f(x + t * v))
+        error = abs(value - float(model(t * v)))
+        worst = max(worst, error / max(abs(value), abs(float(model.value)), 1e-300))
+        if error > floor:
+            steps.append(t)
+            errors.append(error)
+    return steps, errors, worst
+
+
+def taylor_law(f: Objective, x: Tensor, order: int, seed: int = 0) -> Finding:
+    """The slope of the Taylor error, at least q + 0.9; or the error itself, where f is a polynomial of degree q."""
+    steps, _, worst = _taylor_errors(f, x, order, seed)
+    if len(steps) >= 4:
+        slope = taylor_slope(f, x, order, seed)
+        return Finding(f"Taylor error slope, order {order}", slope, order + 0.9, slope >= order + 0.9)
+    bound = 1e4 * torch.finfo(x.dtype).eps
+    return Finding(f"Taylor error, order {order}: f is a polynomial", worst, bound, worst <= bound)
 
 
 def adjointness(transfer: TransferOperator, like: Tensor, seed: int = 0) -> float:
@@ -135,27 +155,48 @@ def coherence(
 
 def report(problem: Any) -> list[Finding]:
     """The laws of a problem at its start point: derivatives, adjointness, coherence of its hierarchies."""
-    f, x = problem.objective, problem.x0
-    findings: list[Finding] = []
-    for order in (1, 2):
-        slope = taylor_slope(f, x, order)
-        findings.append(Finding(f"Taylor error slope, order {order}", slope, order + 0.9, slope >= order + 0.9))
+    whole = completed(problem)
+    f, x = whole.objective, whole.x0
+    findings = [taylor_law(f, x, order) for order in (1, 2)]
+    if isinstance(f, PartiallySeparable) or isinstance(f.exact, PartiallySeparable):
+        findings.append(_element_law(f.exact, x))
     if not isinstance(f, LeastSquares):
         return findings
-    _, jacobian = f.jacobian(x)
-    v = _direction(x, x.numel(), 3)
-    forward = f.residual.jvp(x, v)
-    gap = float((forward - jacobian @ v).norm() / forward.norm().clamp_min(1e-300))
-    findings.append(Finding("J v, forward mode against dense", gap, 1e-8, gap <= 1e-8))
-    defect = jacobian_adjointness(f, x)
-    findings.append(Finding("<J v, w> = <v, J^T w>", defect, 1e-8, defect <= 1e-8))
-    for name, hierarchy in _hierarchies(f, x).items():
+    findings += _jacobian_laws(f, x)
+    for name, hierarchy in ({} if f.matrix_free else _hierarchies(f, x)).items():
         transfer = hierarchy.levels[0].transfer_at(f, x, 0)
         defect = adjointness(transfer, x)
         findings.append(Finding(f"<P s, y> = <s, P^T y>, {name}", defect, 1e-12, defect <= 1e-12))
         defect = coherence(hierarchy, x, 1, f=f, tol=float("inf"))
         findings.append(Finding(f"first-order coherence, {name}", defect, 1e-8, defect <= 1e-8))
     return findings
+
+
+def _element_law(f: Any, x: Tensor) -> Finding:
+    """Gradient and Hessian product by elements against plain automatic differentiation of the sum."""
+    v = _direction(x, x.numel(), 3)
+    ours, plain = f.expand(x, 2), Function(f.plain).expand(x, 2)
+    pairs = [(ours.gradient, plain.gradient), (ours.forms[1](v), plain.forms[1](v))]
+    defect = max(float((a - b).norm()) / max(float(b.norm()), 1e-300) for a, b in pairs)
+    bound = 1e4 * torch.finfo(x.dtype).eps
+    return Finding("derivatives by elements against the plain sum", defect, bound, defect <= bound)
+
+
+def _jacobian_laws(f: LeastSquares, x: Tensor) -> list[Finding]:
+    normal = f.expand(x, 2).normal
+    assert normal is not None
+    r, operator = normal.residual, normal.jacobian
+    v, w = _direction(x, x.numel(), 3), _direction(x, r.numel(), 4)
+    forward, backward = f.residual.jvp(x, v), f.residual.vjp(x, w)
+    ours = operator.matvec(v)
+    gap = float((forward - ours).norm() / forward.norm().clamp_min(1e-300))
+    defect = abs(float(ours @ w - v @ operator.rmatvec(w))) / max(float(ours.norm()), 1e-300)
+    other = float((backward - operator.rmatvec(w)).norm() / backward.norm().clamp_min(1e-300))
+    return [
+        Finding("J v, forward mode against J", gap, 1e-8, gap <= 1e-8),
+        Finding("J^T w, reverse mode against J", other, 1e-8, other <= 1e-8),
+        Finding("<J v, w> = <v, J^T w>", defect, 1e-8, defect <= 1e-8),
+    ]
 
 
 def _hierarchies(f: LeastSquares, x: Tensor) -> dict[str, Hierarchy]:
