@@ -19,6 +19,7 @@ from multilevel_opt.multilevel import Multilevel
 from multilevel_opt.objective.base import Function, Objective
 from multilevel_opt.objective.least_squares import LeastSquares
 from multilevel_opt.objective.residual import Residual
+from multilevel_opt.objective.row_loss import RowLoss
 from multilevel_opt.objective.separable import Elements, PartiallySeparable
 from multilevel_opt.objective.separable_squares import ElementResiduals, SeparableSquares
 from multilevel_opt.objective.taylor import Taylor
@@ -77,6 +78,7 @@ __all__ = [
     "Regularization",
     "Residual",
     "Result",
+    "RowLoss",
     "SeparableSquares",
     "ShapeError",
     "Status",

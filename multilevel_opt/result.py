@@ -165,7 +165,7 @@ class Result:
 
     def __str__(self) -> str:
         tried, rejected = self.coarse_steps
-        metrics = "".join(f"\n  {name:<15}{value:.3e}" for name, value in self.metrics.items())
+        metrics = "".join(f"\n  {name:<14} {value:.3e}" for name, value in self.metrics.items())
         coarse = f"\n  coarse steps   {tried} tried, {rejected} rejected" if tried else ""
         return (
             f"{'converged' if self.success else 'stopped'}: {self.message}\n"

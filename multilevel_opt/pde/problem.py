@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -57,6 +57,8 @@ class PDEProblem:
     Raises:
         InputError: a value out of range, an unknown name, or a device that is not there.
     """
+
+    group: ClassVar[str] = "differential equations solved by networks"
 
     dim: int = 1
     width: int | None = None
