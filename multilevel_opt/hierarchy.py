@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import networkx
 from torch import Tensor
 
 from multilevel_opt.errors import InputError, ShapeError
 from multilevel_opt.objective.base import Objective
 from multilevel_opt.transfer.operator import TransferOperator
+
+if TYPE_CHECKING:
+    import networkx
 
 TransferRule = Callable[[Objective, Tensor, int], TransferOperator]
 
@@ -125,6 +127,8 @@ class Hierarchy:
 
     def to_networkx(self) -> networkx.DiGraph[Any]:
         """A directed graph with one node per level (``unknowns``, ``kind``) and one edge per transfer (``nnz``)."""
+        import networkx
+
         graph: networkx.DiGraph[Any] = networkx.DiGraph()
         graph.add_node(0, unknowns=self.unknowns, kind="the objective")
         for number, level in enumerate(self.levels, start=1):

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from multilevel_opt import catalogue
 from multilevel_opt.cli import main
 from multilevel_opt.study.folder import FILES, Spec
 
@@ -333,11 +334,97 @@ def test_a_checkpoint_of_another_problem_is_refused(
     assert_refused(["resume", str(tmp_path), "--max-iterations", "6", "--quiet"], "resume the same problem", capsys)
 
 
-def test_problems_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_problems_are_listed_by_group(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["problems"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    headings = [line for line in lines if line and not line.startswith((" ", "'"))]
+    assert "test functions of any size (partially separable)" in headings
+    assert len(headings) < len(lines) / 5
+    assert any(line.startswith("  poisson ") for line in lines)
+    assert max(map(len, lines)) <= 80
+    assert sum(line.startswith("  ") and bool(line.strip()) for line in lines) == len(catalogue.available())
+
+
+def test_one_problem_is_described(user: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["problems", "dixmaan"]) == 0
     out = capsys.readouterr().out
-    assert "poisson" in out
-    assert "seed=0" in out
+    assert all(word in out for word in ("n=1500", "number of variables", "letter=a", "Source: CUTEst", "Minimum 1"))
+    assert main(["problems", f"{user}:Valley"]) == 0
+    assert "pause=0.0" in capsys.readouterr().out
+    assert main(["problems", "nothing"]) == 2
+
+
+PLAIN = """
+import torch
+
+class Bowl:
+    \"\"\"A bowl with its bottom at one.\"\"\"
+
+    def __init__(self, n: int = 3):
+        self.x0 = [0.0] * n
+
+    def objective(self, x):
+        return ((x - 1) ** 2).sum() + ((x - 1) ** 4).sum()
+"""
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("plain") / "bowl.py"
+    path.write_text(PLAIN, encoding="utf-8")
+    return f"{path}:Bowl"
+
+
+def test_a_plain_class_is_a_problem(plain: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    assert main(["solve", plain, "n=5", "--out", str(out)]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.startswith("bowl.py:Bowl by tr2: 5 unknowns\n  parameters     n=5\nconverged")
+    assert sorted(path.name for path in out.iterdir()) == sorted(set(FILES) - {"solution.npz", "solution.png"})
+    found = record(out)
+    assert found["method"] == json.loads((out / "run.json").read_text(encoding="utf-8"))["method"] == "tr2"
+    assert found["parameters"] == {"n": 5}
+    assert found["n_residuals"] is None
+    assert found["metrics"] == {}
+    assert main(["check", plain]) == 0
+    assert main(["report", str(out)]) == 0
+
+
+def test_a_problem_with_residuals_is_solved_by_lm(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["solve", "woods", "n=8", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["method"] == "lm"
+    assert found["n_residuals"] == 12
+    assert abs(found["metrics"]["gap"]) < 1e-12
+
+
+def test_a_target_may_be_a_metric_of_the_problem(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["solve", "tointgss", "n=10", "--until", "gap=2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["metrics"]["gap"] <= 2
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("arwhead --method lm", "method 'lm' needs a residual, and arwhead has none: use one of ar1"),
+        ("arwhead --method galerkin", "needs a residual"),
+        ("arwhead n=10 --method tr2 --levels 3", "method 'tr2'"),
+        ("arwhead --levels 2", "method 'tr2'"),
+        ("arwhead n=0", "n >= 2"),
+        ("fit loss=l3", "choose one of l2, l1"),
+    ],
+)
+def test_what_does_not_fit_is_one_sentence(words: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert_refused(["solve", *words.split(), "--quiet"], told, capsys)
+
+
+def test_listing_starts_without_drawing() -> None:
+    """Start-up stays low: nothing that only pictures, reports or graphs need is imported."""
+    code = (
+        "import sys, multilevel_opt.cli; print([m for m in ('matplotlib', 'jinja2', 'networkx') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_check_prints_numbers_and_passes(user: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from multilevel_opt import registry
+from multilevel_opt import catalogue, registry
 from multilevel_opt.errors import InputError
 
 USER = '''
@@ -105,7 +105,7 @@ def test_a_required_value_is_asked_for(file: str) -> None:
 
 
 def test_what_a_problem_lacks_is_told(file: str) -> None:
-    with pytest.raises(InputError, match="Mine has no objective, no x0, no metrics, no parameters"):
+    with pytest.raises(InputError, match="Mine has no objective or residual and no x0"):
         registry.make(registry.load(f"{file}:Mine"), {"n": 1})
 
 
@@ -141,8 +141,8 @@ def test_a_file_that_fails_is_told_with_its_line(tmp_path: Path) -> None:
 
 def test_a_registered_problem_that_cannot_be_loaded_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     point = EntryPoint("gone", "no.such.module:Thing", registry.GROUP)
-    monkeypatch.setattr(registry, "entry_points", lambda group: [point])
-    (entry,) = registry.available()
+    monkeypatch.setattr(catalogue, "entry_points", lambda group: [point])
+    (entry,) = catalogue.available()
     assert entry.name == "gone"
     assert "cannot be loaded: ModuleNotFoundError" in entry.summary
 

@@ -13,9 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import networkx
 import numpy as np
 import scipy.sparse
 import torch
@@ -25,6 +24,9 @@ from multilevel_opt.errors import InputError, ShapeError
 from multilevel_opt.ledger import Ledger
 from multilevel_opt.objective.base import Objective
 from multilevel_opt.objective.taylor import Form, Taylor
+
+if TYPE_CHECKING:
+    import networkx
 
 BLOCK = 32  # elements of more variables get products of their Hessians, never the Hessians
 
@@ -171,6 +173,8 @@ class PartiallySeparable(Objective):
 
     def graph(self) -> networkx.Graph[Any]:
         """The bipartite graph of elements ``("element", group, i)`` and variables ``("variable", j)``."""
+        import networkx
+
         graph: networkx.Graph[Any] = networkx.Graph()
         graph.add_nodes_from((("variable", j) for j in range(self.n)), bipartite=1)
         for number, group in enumerate(self.groups):

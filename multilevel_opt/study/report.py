@@ -72,7 +72,7 @@ def _measures(record: Mapping[str, Any]) -> list[tuple[str, float]]:
     """What was reached, by the name to show: the usual error measures, then those of the problem."""
     known = {name: record[name] for name in ERRORS if record.get(name) is not None}
     own = {name: value for name, value in (record.get("metrics") or {}).items() if value is not None}
-    return [(ERRORS.get(name, name), value) for name, value in (known | own).items()]
+    return [(ERRORS.get(name) or name, value) for name, value in (known | own).items()]
 
 
 def html(record: Mapping[str, Any], spec: Spec, pictures: Mapping[str, bytes]) -> str:

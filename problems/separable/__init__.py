@@ -13,11 +13,7 @@ V-767    L. Lukšan, J. Vlček, Sparse and partially separable test problems for
 
 from problems.separable.base import SeparableProblem
 from problems.separable.chains import (
-    ChainedPowell,
     ChainedRosenbrock,
-    ChainedWood,
-    Dqdrtic,
-    ExtendedPowell,
     ExtendedRosenbrock,
     Extrosnb,
     Fletchcr,
@@ -26,33 +22,11 @@ from problems.separable.chains import (
     Liarwhd,
     Nondia,
     Tquartic,
-    Tridia,
-    Woods,
 )
-from problems.separable.equations import (
-    BroydenBanded,
-    BroydenTridiagonal,
-    Morebv,
-    Penalty1,
-    Power,
-    Sinquad,
-    Sparsine,
-)
-from problems.separable.smooth import (
-    Arwhead,
-    Bdqrtic,
-    Cosine,
-    Cragglvy,
-    Curly,
-    Edensch,
-    Eg2,
-    Engval1,
-    Genhumps,
-    Nondquar,
-    Quartc,
-    Schmvett,
-    Tointgss,
-)
+from problems.separable.equations import BroydenBanded, BroydenTridiagonal, Morebv, Penalty1, Power, Sinquad, Sparsine
+from problems.separable.fours import ChainedPowell, ChainedWood, Dqdrtic, ExtendedPowell, Tridia, Woods
+from problems.separable.quartics import Arwhead, Bdqrtic, Cragglvy, Edensch, Engval1, Nondquar, Quartc
+from problems.separable.waves import Cosine, Curly, Eg2, Genhumps, Schmvett, Tointgss
 from problems.separable.wide import Dixmaan, Ncb20b, Vareigvl
 
 __all__ = [
