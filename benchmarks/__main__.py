@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from benchmarks import coarsening, damping, intervals, iteration, jacobian, levels, peers, secant
+from benchmarks import coarsening, damping, intervals, iteration, jacobian, levels, peers, secant, separable
 from benchmarks.measure import say
 
 BENCHMARKS: dict[str, Callable[[Sequence[int]], None]] = {
@@ -19,6 +19,7 @@ BENCHMARKS: dict[str, Callable[[Sequence[int]], None]] = {
     "peers": peers.run,
     "intervals": intervals.run,
     "secant": secant.run,
+    "separable": separable.run,
 }
 
 
