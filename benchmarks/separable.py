@@ -1,4 +1,4 @@
-"""The test functions of any size, n = 1000: TR2 and AR2 beside scipy's trust-ncg and L-BFGS-B, with the same derivatives.
+"""The test functions of any size, n = 1000: TR2 and AR2 beside trust-ncg and L-BFGS-B of scipy, with equal derivatives.
 
 A run is solved when ‖∇f‖₂ <= 1e-5 within the time limit; scipy's own tests are set so that they do not stop it before.
 """
