@@ -38,6 +38,7 @@ EXPECTED: dict[str, Callable[[Names], bool]] = {
         and n["two_levels"].success
         and n["two_levels"].njev < n["one_level"].njev / 2
     ),
+    "valley.py": lambda n: n["result"].success and n["result"].fun < 1e-12,
     "torch_optimizer.py": lambda n: n["loss"] < 1e-2,
     "studies-report.md": lambda n: (
         n["comparison"].outcome == "cheaper"
@@ -53,6 +54,11 @@ EXPECTED: dict[str, Callable[[Names], bool]] = {
         n["run"].result.success
         and n["result"].success
         and n["found"].metrics["rmse"] <= 1e-4
+        and n["valley"].result.success
+        and n["valley"].record["method"] == "tr2"
+        and n["squares"].record["method"] == "lm"
+        and n["chain"].success
+        and n["hessian"].nnz == 3 * 200 - 2
         and torch.allclose(n["fit"].x, torch.tensor([2.5, 1.3], dtype=torch.float64), rtol=1e-8)
         and n["together"].njev < n["alone"].njev / 2
         and n["loss"] < 1e-2
@@ -102,6 +108,16 @@ def test_the_example_of_the_readme_is_the_script() -> None:
 def test_a_problem_in_a_file_is_solved_by_the_command_line(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     problem = f"{DOCS / 'examples' / 'cubic.py'}:Cubic"
     assert cli.main(["solve", problem, "width=100", "--until", "rmse=1e-4", "--quiet"]) == 0
+
+
+def test_a_plain_class_of_few_lines_is_solved_and_checked(here: Path) -> None:
+    path = DOCS / "examples" / "valley.py"
+    (block,) = re.findall(r"^class Valley:.*?(?=\n\n\n)", text(path), re.MULTILINE | re.DOTALL)
+    assert len(block.splitlines()) <= 15
+    assert block in text(DOCS / "tutorial.md")
+    assert cli.main(["solve", f"{path}:Valley", "n=6", "--out", "run", "--quiet"]) == 0
+    assert (here / "run" / "report.html").exists()
+    assert cli.main(["check", f"{path}:Valley", "n=6"]) == 0
 
 
 def broken_links(page: Path, content: str) -> list[str]:
