@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from math import log10
+from math import log10, nan
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -42,6 +42,8 @@ class _Event(Protocol):
     def accepted(self) -> bool: ...
     @property
     def loss(self) -> float: ...
+    @property
+    def gradient_norm(self) -> float: ...
     @property
     def flops(self) -> float: ...
     @property
@@ -147,10 +149,9 @@ def _trace(axes: Axes, history: Sequence[_Event], where: Sequence[float]) -> Non
             x, y = [where[k] for k in visit], [_positive(history[k].loss) for k in visit]
             single: dict[str, Any] = {"marker": "."} if len(visit) == 1 else {}
             axes.plot(x, y, color=colour, lw=1.8 if fine else 1.2, zorder=2 + fine, **single)
-    if error is not None:
-        finest = [k for k, event in enumerate(history) if event.level == 0]
-        y = [_positive(history[k].metrics.get(error, np.nan)) for k in finest]
-        axes.plot([where[k] for k in finest], y, color=INK, lw=1.8, ls=(0, (4, 1.5)), zorder=4)
+    finest = [k for k, event in enumerate(history) if event.level == 0]
+    y = [_positive(history[k].gradient_norm if error is None else history[k].metrics.get(error, nan)) for k in finest]
+    axes.plot([where[k] for k in finest], y, color=INK, lw=1.8, ls=(0, (4, 1.5)), zorder=4)
     for accepted in (True, False):
         marks = [k for k, e in enumerate(history) if e.level == 0 and e.kind == "coarse" and e.accepted is accepted]
         size = 4.5 if len(marks) < 40 else 3.0
@@ -181,8 +182,9 @@ def _legend(history: Sequence[_Event]) -> list[Line2D]:
         for level in sorted({event.level for event in history})
     ]
     error = _error_name(history)
-    if error is not None:
-        handles.append(Line2D([], [], color=INK, lw=1.8, ls=(0, (4, 1.5)), label=_spoken(error)))
+    if history:
+        label = "gradient norm" if error is None else _spoken(error)
+        handles.append(Line2D([], [], color=INK, lw=1.8, ls=(0, (4, 1.5)), label=label))
     for accepted, label in ((True, "coarse step"), (False, "coarse step, rejected")):
         if any(e.level == 0 and e.kind == "coarse" and e.accepted is accepted for e in history):
             handles.append(Line2D([], [], label=label, **_mark(accepted)))

@@ -30,11 +30,13 @@ from multilevel_opt import (
     check,
     minimize,
     optim,
+    registry,
     solve,
     with_curvature,
 )
 from multilevel_opt.transfer.geometric import linear_1d
 from problems import Poisson
+from problems.fit import Fit
 from tests.references.mgh import MGH
 
 N = 15
@@ -190,3 +192,15 @@ def test_the_torch_front_end() -> None:
 @contextmanager
 def _as_usual() -> Iterator[None]:
     yield
+
+
+@pytest.mark.parametrize("name", ["rosenbrock", "sparsine", "broyden-banded", "dixmaan", "vareigvl", "penalty1"])
+def test_test_functions(name: str) -> None:
+    make = registry.load(name)
+    twice(lambda: solve(make(n=30, start_noise=0.01), max_iterations=6).result)
+
+
+@pytest.mark.parametrize("loss", ["l2", "l1", "logistic"])
+@pytest.mark.parametrize("method", ["galerkin", "tr2"])
+def test_function_fitting(loss: str, method: str) -> None:
+    twice(lambda: solve(Fit(nu=5.0, width=20, noise=0.1, loss=loss), method, max_iterations=4).result)

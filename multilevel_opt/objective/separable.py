@@ -244,7 +244,7 @@ class _Local:
         """D^{k+1}fᵢ[Uᵢv₁, …, Uᵢv_k] for all elements, shape (E, nᵢ)."""
         directions = [self.group.gathered(v) for v in vectors]
         if len(directions) == 1 and self.group.size <= BLOCK:
-            return torch.einsum("eij,ej->ei", self.hessians, directions[0])
+            return (self.hessians * directions[0][:, None, :]).sum(2)
         t = self._slopes
         with torch.enable_grad():
             for k, v in enumerate(directions, 1):

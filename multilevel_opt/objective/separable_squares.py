@@ -94,13 +94,13 @@ class BlockJacobian(LinearOperator):
 
     def matvec(self, v: Tensor) -> Tensor:
         self._ledger.count("jvp", 2.0 * self.nnz)
-        return torch.cat([torch.einsum("ekj,ej->ek", block, v[index]).reshape(-1) for index, block in self._parts])
+        return torch.cat([(block * v[index][:, None, :]).sum(2).reshape(-1) for index, block in self._parts])
 
     def rmatvec(self, w: Tensor) -> Tensor:
         self._ledger.count("vjp", 2.0 * self.nnz)
         total = w.new_zeros(self.shape[1])
         for (index, block), rows in zip(self._parts, w.split(self._sizes), strict=True):
-            parts = torch.einsum("ekj,ek->ej", block, rows.reshape(block.shape[:2]))
+            parts = (block * rows.reshape(block.shape[:2])[:, :, None]).sum(1)
             total.index_add_(0, index.reshape(-1), parts.reshape(-1))
         return total
 
