@@ -154,8 +154,7 @@ def report(folder: Folder) -> None:
     from multilevel_opt.study.report import write_report
 
     write = summary.write if summary.is_study(folder) else write_report
-    sys.stdout.write(f"{write(folder)}
-")
+    sys.stdout.write(f"{write(folder)}\n")
 
 
 @app.command()
