@@ -58,7 +58,8 @@ def minimize(
         hierarchy: coarse levels; None for one level.
         bounds: (lower, upper), each a number, a vector of shape (n,) or None, or a ``scipy.optimize.Bounds``. f is
             evaluated inside only; where x0 is outside, the run starts at the nearest point inside and says so.
-        stop: rules joined by ``|``; a fall below −1e20 always stops the run.
+        stop: rules joined by ``|``; a fall below −1e20 (times the size of f at the start, where that is larger) always
+            stops the run as unbounded.
         callback: called as ``callback(event, x)`` after every iteration of the finest level; a true value stops.
         monitors: error measures by name, functions of x, evaluated after every iteration with the clock
             stopped; ``Metric(name, target)`` stops on them.
@@ -102,7 +103,8 @@ def minimize(
         state = solver.init(objective, x, region=inside)
         recorder.measure(state.x)
     run = _Run(solver, objective, levels, recorder, state, done, callback, target, checkpoint_seconds)
-    result = run.finish(run.go(stop | Unbounded()))
+    deep = Unbounded.below(state.loss, state.gradient_norm, float(state.x.norm()))
+    result = run.finish(deep.judged(run.go(stop | deep), run.loss))
     outside = int((x != given).sum())
     remark = f"; {outside} of {x.numel()} entries of x0 were outside the bounds and were moved to them"
     return replace(result, message=result.message + remark) if outside else result
@@ -185,6 +187,11 @@ class _Run:
         self.callback, self.target, self.every = callback, target, every
         self._saved = time.monotonic()
         self._last = (state, done, recorder.snapshot())
+
+    @property
+    def loss(self) -> float:
+        """The value of f after the last complete iteration."""
+        return self._last[0].loss
 
     def go(self, stop: Stop) -> Verdict:
         try:

@@ -21,6 +21,9 @@ from multilevel_opt.objective.base import Objective
 from multilevel_opt.objective.taylor import Taylor
 from multilevel_opt.policy import GainRatio, Policy, Trial
 
+MINIMUM, MAXIMUM = 1e-30, 1e40  # of σ, for functions of ordinary size
+LONGEST = 1e30  # step that a globalization must allow
+FAR = 1e8
 RELATIVE = 1e-4  # chosen by `python -m benchmarks damping` (docs/design.md, "Damping policy")
 
 
@@ -95,9 +98,11 @@ class Regularization:
         power: p; None means q + 1 for a model of order q.
         policy: acceptance and update of σ.
         coarse_policy: the same on coarse levels; None for ``policy``.
-        weight: σ; None means: from the first model (1e-4 of the mean eigenvalue of JᵀJ, or 1 without J).
-        minimum, maximum: bounds of σ; beyond ``maximum`` no step can change x and the solver stops, and from
-            ``minimum`` the trials of one iteration reach any useful σ again.
+        weight: σ; None means: from the first model (1e-4 of the mean eigenvalue of JᵀJ, or 1 without J, moved to
+            within 1e8 of ‖∇f‖ where f is very large or small).
+        minimum, maximum: bounds of σ. None means 1e-30 and 1e40, or what allows steps as long as 1e30 and as short as
+            ‖∇f‖/σ = 1e-40 where that is wider: beyond ``maximum`` no step can change x and the solver stops, and from
+            1e-30 the trials of one iteration reach any useful σ again.
         inherited: coarse solves add (σ/p)‖s‖^p of the fine level to their objective and start from its σ, as
             published; otherwise every level keeps a σ of its own.
     """
@@ -106,19 +111,20 @@ class Regularization:
     policy: Policy = field(default_factory=GainRatio)
     coarse_policy: Policy | None = None
     weight: float | None = None
-    minimum: float = 1e-30
-    maximum: float = 1e40
+    minimum: float | None = None
+    maximum: float | None = None
     inherited: bool = False
 
     def __post_init__(self) -> None:
         if self.weight is not None and not 0 < self.weight < inf:
             raise InputError(f"regularization weight {self.weight} is out of range: give a finite number > 0")
-        if not (0 < self.minimum < self.maximum < inf and (self.power is None or self.power >= 2)):
+        minimum, maximum = self.minimum or MINIMUM, self.maximum or MAXIMUM
+        if 0 in (self.minimum, self.maximum) or not (0 < minimum < maximum < inf and (self.power or 2) >= 2):
             raise InputError(f"{self} breaks 0 < minimum < maximum < inf or power >= 2: use such values")
 
     @property
     def started(self) -> bool:
-        return None not in (self.weight, self.power)
+        return None not in (self.weight, self.power, self.minimum, self.maximum)
 
     @property
     def scalar(self) -> float:
@@ -126,23 +132,29 @@ class Regularization:
 
     @property
     def exhausted(self) -> bool:
-        return self.scalar > self.maximum
+        return self.scalar > (self.maximum or MAXIMUM)
 
     def start(self, model: Taylor, order: int) -> Regularization:
+        size, power = float(model.gradient.norm()), self.power or order + 1
+        minimum = self.minimum or max(min(MINIMUM, size * LONGEST ** (1 - power)), 1e-290)
+        maximum = self.maximum or min(max(MAXIMUM, size * MAXIMUM), 1e290)
         weight = self.weight if self.weight is not None else initial_weight(model)
-        return replace(self, weight=max(weight, self.minimum), power=self.power or order + 1)
+        return replace(self, weight=max(weight, minimum), power=power, minimum=minimum, maximum=maximum)
 
     def memory(self) -> dict[str, float]:
-        return {"weight": self.scalar, "power": float(self.power or 0)}
+        limits = {"minimum": self.minimum or 0.0, "maximum": self.maximum or 0.0}
+        return {"weight": self.scalar, "power": float(self.power or 0), **limits}
 
     def restored(self, memory: Mapping[str, float]) -> Regularization:
-        return replace(self, weight=memory["weight"] or None, power=int(memory["power"]) or None)
+        minimum, maximum = (memory.get(name) or None for name in ("minimum", "maximum"))
+        weight, power = memory["weight"] or None, int(memory["power"]) or None
+        return replace(self, weight=weight, power=power, minimum=minimum, maximum=maximum)
 
     def accepts(self, trial: Trial) -> bool:
         return self.policy.accepts(trial)
 
     def update(self, trial: Trial) -> Regularization:
-        return replace(self, weight=max(self.minimum, self.scalar * self.policy.factor(trial)))
+        return replace(self, weight=max(self.minimum or MINIMUM, self.scalar * self.policy.factor(trial)))
 
     def after_coarse(self, trial: Trial) -> Regularization:
         return self.update(trial) if self.inherited else self
@@ -174,7 +186,8 @@ class TrustRegion:
         radius: Δ; None means 1.
         eta1, eta2: accept from η₁ on, enlarge from η₂ on.
         shrink, grow: factors of Δ.
-        minimum, maximum: bounds of Δ; the solver stops below ``minimum``.
+        minimum, maximum: bounds of Δ; the solver stops below ``minimum``. ``maximum`` lets an unbounded function be
+            seen as such.
     """
 
     radius: float | None = None
@@ -183,7 +196,7 @@ class TrustRegion:
     shrink: float = 0.25
     grow: float = 2.5
     minimum: float = 1e-14
-    maximum: float = 1e10
+    maximum: float = LONGEST
 
     def __post_init__(self) -> None:
         if self.radius is not None and not 0 < self.radius < inf:
@@ -247,10 +260,14 @@ class TrustRegion:
 
 
 def initial_weight(model: Taylor) -> float:
-    """RELATIVE times the mean eigenvalue of JJᵀ (matrix-free: a Rayleigh quotient of it); 1 without J."""
+    """RELATIVE times the mean eigenvalue of JJᵀ (matrix-free: a Rayleigh quotient of it).
+
+    Without J it is 1, but at least 1e-8 and at most 1e8 times ‖∇f‖: then a few trials find a step of any useful length.
+    """
     normal = model.normal
     if normal is None or normal.residual.numel() == 0:
-        return 1.0
+        size = float(model.gradient.norm()) or 1.0
+        return min(max(1.0, size / FAR), size * FAR)
     if isinstance(normal.jacobian, Dense):
         matrix = normal.jacobian.matrix
         return RELATIVE * float(matrix.square().sum()) / min(matrix.shape) or RELATIVE

@@ -169,10 +169,25 @@ class Unbounded(Stop):
 
     floor: float = -1e20
 
+    @classmethod
+    def below(cls, loss: float, gradient_norm: float, distance: float) -> Unbounded:
+        """The rule for a run from a point with this f and ‖∇f‖, at this distance from 0.
+
+        The floor is −1e20 times the size of f there (|f|, ‖∇f‖ max(1, ‖x‖)), or times one where that is less.
+        """
+        return cls(cls.floor * max(1.0, abs(loss), gradient_norm * max(1.0, distance)))
+
     def __call__(self, progress: Progress) -> Verdict | None:
         if progress.loss > self.floor:
             return None
         return Status.UNBOUNDED, f"loss {progress.loss:.3g} fell below {self.floor:g}"
+
+    def judged(self, verdict: Verdict, loss: float) -> Verdict:
+        """A verdict with the last f in mind: so far down a run stalls for want of digits, not of decrease."""
+        floor = 1e-5 * self.floor
+        if verdict[0] is not Status.STALLED or loss > floor:
+            return verdict
+        return Status.UNBOUNDED, f"loss {loss:.3g} fell below {floor:g}, where its rounding hides every decrease"
 
 
 def _parts(rule: Stop) -> tuple[Stop, ...]:

@@ -101,9 +101,17 @@ def test_weight_of_the_first_model() -> None:
     rayleigh = float(r.gradient @ r.gradient / (2 * r.value))
     assert g.start(model(matrix_free=True), 2).scalar == pytest.approx(1e-4 * rayleigh)
     plain = Function(lambda x: x @ x).expand(X, 2)
-    assert Regularization().start(plain, 2) == Regularization(power=3, weight=1.0)
+    started = Regularization().start(plain, 2)
+    assert (started.power, started.weight, started.started) == (3, 1.0, True)
     assert Regularization(power=4).start(plain, 2).power == 4
-    assert Regularization(weight=7.0).start(plain, 1) == Regularization(power=2, weight=7.0)
+    assert (
+        Regularization(weight=7.0, minimum=1e-6).start(plain, 1).memory().items()
+        >= {
+            "weight": 7.0,
+            "power": 2.0,
+            "minimum": 1e-6,
+        }.items()
+    )
     assert Regularization(minimum=50.0).start(plain, 1).scalar == 50.0
     flat = LeastSquares(lambda x: 0 * x).expand(X, 2)
     assert 0 < g.start(flat, 2).scalar < inf

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import inf, sqrt
+from math import frexp, inf, sqrt
 
 import torch
 from torch import Tensor
@@ -61,29 +61,32 @@ def steihaug(
     Returns:
         The step; with negative curvature and no radius, the last iterate before it (−g at the start).
     """
+    scale = 2.0 ** frexp(float(gradient.norm()))[1]  # a power of two: no digit changes, and no square overflows
+    shift = shift / scale
     s, hs = torch.zeros_like(gradient), torch.zeros_like(gradient)
-    r, d = gradient.clone(), -gradient
+    r, d = gradient / scale, -gradient / scale
     rr = float(r @ r)
     stop = tol * tol * rr
     limit = max_products or 2 * gradient.numel()
     products = 0
     while products < limit and rr > stop and rr > 0.0:
-        hd = hvp(d)
+        hd = hvp(d) / scale
         products += 1
         dd = float(d @ d)
         curvature = float(d @ hd) + shift * dd
         alpha = rr / curvature if curvature > 0 else inf
         if curvature <= 0 and radius == inf:
-            return CGResult(d, hd, products, False) if products == 1 else CGResult(s, hs, products, False)
+            first = CGResult(-gradient, hd * scale**2, products, False)
+            return first if products == 1 else CGResult(s, hs * scale, products, False)
         if alpha == inf or float((s + alpha * d).norm()) >= radius:
             tau = to_boundary(s, d, radius)
-            return CGResult(s + tau * d, hs + tau * hd, products, True)
+            return CGResult(s + tau * d, (hs + tau * hd) * scale, products, True)
         s, hs = s + alpha * d, hs + alpha * hd
         r = r + alpha * (hd + shift * d)
         rr_next = float(r @ r)
         d = -r + (rr_next / rr) * d
         rr = rr_next
-    return CGResult(s, hs, products, False)
+    return CGResult(s, hs * scale, products, False)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ With the eigen-decomposition of H the scalar equation φ(ν) = ‖u(ν)‖ − (
 
 from __future__ import annotations
 
+from math import exp, log
+
 import torch
 from scipy.optimize import brentq
 from torch import Tensor
@@ -40,10 +42,10 @@ def regularized_minimizer(H: Tensor, g: Tensor, sigma: float, power: int) -> Ten
         if shift > 1e-13 * scale:
             return _hard_case(values, vectors, coefficients, ((shift + floor) / sigma) ** (1 / (power - 2)))
         return solution(floor)  # H is semidefinite and ν below its rounding
-    ceiling = max(2 * floor, 1e-8)
-    while phi(ceiling) > 0:
-        ceiling *= 4
-    return solution(float(brentq(phi, floor, ceiling, xtol=1e-300, rtol=1e-13, maxiter=300)))
+    # ‖u‖ <= ‖g‖/δ bounds the root; in logarithms, since it may lie hundreds of decades above the floor
+    bound = ((power - 2) * log(float(g.norm())) + log(sigma)) / (power - 1)
+    root = brentq(lambda t: phi(exp(t)), log(floor), max(log(2 * floor), bound + 1e-9), xtol=1e-14, maxiter=500)
+    return solution(exp(root))
 
 
 def _hard_case(values: Tensor, vectors: Tensor, coefficients: Tensor, length: float) -> Tensor:
