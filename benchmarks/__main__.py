@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from benchmarks import coarsening, damping, intervals, iteration, jacobian, levels, peers, secant, separable
+from benchmarks import bounds, coarsening, damping, intervals, iteration, jacobian, levels, peers, secant, separable
 from benchmarks.measure import say
 
 BENCHMARKS: dict[str, Callable[[Sequence[int]], None]] = {
@@ -20,6 +20,7 @@ BENCHMARKS: dict[str, Callable[[Sequence[int]], None]] = {
     "intervals": intervals.run,
     "secant": secant.run,
     "separable": separable.run,
+    "bounds": bounds.run,
 }
 
 

@@ -111,7 +111,8 @@ def region(bounds: Any, like: Tensor) -> Region:
     """The region of a pair (lower, upper), or of a ``scipy.optimize.Bounds``.
 
     Args:
-        bounds: each part a number, a vector of shape (n,), or None for no bound on that side; None for none at all.
+        bounds: each part a number or a vector of shape (n,), where None, also as an entry, stands for no bound on that
+            side; None for none at all.
         like: the start point, shape (n,), which gives dtype and device.
 
     Raises:
@@ -143,7 +144,9 @@ def region(bounds: Any, like: Tensor) -> Region:
 def _part(value: Any, missing: float, like: Tensor, name: str) -> Tensor:
     """One side of the bounds as a tensor of shape (n,)."""
     try:
-        data = value if isinstance(value, Tensor) else np.array(missing if value is None else value, dtype=np.float64)
+        data = value if isinstance(value, Tensor) else np.array(value, dtype=object)
+        if not isinstance(data, Tensor):
+            data = np.where(data == None, missing, data).astype(np.float64)  # noqa: E711 - entry by entry
         part = torch.as_tensor(data, dtype=like.dtype, device=like.device)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"the {name} bounds are not numbers: give a number, a vector or None") from error

@@ -569,6 +569,7 @@ def test_the_command_line_solves_within_bounds(tmp_path: Path, capsys: pytest.Ca
         scipy.optimize.Bounds([0, 0], [2, 2]),
         scipy.optimize.Bounds(0, 2),
         [0, (2, 2)],
+        ([None, 0], 2),
     ],
 )
 def test_kinds_of_bounds(bounds: Any) -> None:
@@ -597,7 +598,7 @@ def test_a_start_outside_is_moved_to_the_box_with_a_remark() -> None:
         ((-inf, -inf), "no number lies"),
         ((nan, 1.0), "lower bounds contain NaN"),
         ((0.0, [1.0, nan]), "upper bounds contain NaN"),
-        (([0.0, None], 1.0), "lower bounds contain NaN"),
+        (([0.0, nan], [None, 1.0]), "lower bounds contain NaN"),
         (([0.0, 0.0, 0.0], 1.0), r"lower bounds have shape \(3,\), x0 has \(2,\)"),
         (([[0.0, 0.0]], 1.0), "lower bounds have shape"),
         (("a", 1.0), "lower bounds are not numbers"),

@@ -63,6 +63,7 @@ EXPECTED: dict[str, Callable[[Names], bool]] = {
         and n["together"].njev < n["alone"].njev / 2
         and n["loss"] < 1e-2
         and n["rest"].nit == 5
+        and (n["bounded"].success, float(n["bounded"].x[1])) == (True, 1.5)
         and all(finding.passed for finding in mlo.check.report(n["cubic"]))
     ),
 }

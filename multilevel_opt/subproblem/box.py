@@ -27,6 +27,7 @@ from multilevel_opt.transfer.operator import TransferOperator
 
 SLOPE = 0.1  # fraction of the promised decrease that the Cauchy point must have
 HALVINGS = 80
+STRIDE = 4.0
 FACES = 12  # at most so many per step
 
 
@@ -85,11 +86,20 @@ class InBox:
         t = min(t, length**2 / self._curvature) if self._curvature > 0 else t
         for _ in range(HALVINGS):
             step = self._step(-t * g)
-            gain = step.predicted - globalization.price(float(step.s.norm()))
+            gain = self._gain(step, globalization)
             if isfinite(gain) and gain >= -SLOPE * float(g @ step.s):
-                return step
+                return self._further(step, t, globalization)
             t *= 0.5
         return None
+
+    def _further(self, step: Step, t: float, globalization: Any) -> Step:
+        """Along the path for as long as m falls: where variables stop at bounds, the curvature ahead is another."""
+        while True:
+            t *= STRIDE
+            ahead = self._step(-t * self.model.gradient)
+            if not self._gain(ahead, globalization) > self._gain(step, globalization):
+                return step
+            step = ahead
 
     def _touched(self, s: Tensor) -> Tensor:
         """The face of the Cauchy point: −1 on the lower bound, 1 on the upper, 0 free; int8 of shape (n,)."""
