@@ -258,7 +258,7 @@ def test_a_noisy_function_ends(name: str, front: str, noise: float) -> None:
         disturbed = noise * torch.randn(1, generator=generator, dtype=x.dtype)
         return torch.cat([x - 1, 0.5 * x.sum(0, keepdim=True) + disturbed])
 
-    found = solve(name, front, residual, [4.0, 2.0], stop=mlo.GradientNorm(0.0) | mlo.MaxIterations(150))
+    found = solve(name, front, residual, [4.0, 2.0], stop=mlo.GradientNorm(0.0) | mlo.MaxIterations(60))
     assert found.status in (Status.STALLED, Status.GRADIENT, Status.MAX_ITERATIONS)
     assert one_sentence(found.message)
     assert decreases(found)
@@ -270,11 +270,12 @@ def test_a_noisy_function_ends(name: str, front: str, noise: float) -> None:
 @pytest.mark.parametrize("levels", [False, True])
 def test_a_kink_ends_with_a_reason(name: str, levels: bool) -> None:
     hierarchy = mlo.galerkin([np.eye(2)[:, :1]]) if levels else None
-    found = mlo.minimize(lambda x: x.abs().sum(), [0.7, -1.3], SOLVERS[name], hierarchy=hierarchy)
-    assert found.status in (Status.STALLED, Status.GRADIENT, Status.MAX_ITERATIONS)
+    stop = mlo.GradientNorm(1e-6) | mlo.MaxIterations(60 if levels else 1000)
+    found = mlo.minimize(lambda x: x.abs().sum(), [0.7, -1.3], SOLVERS[name], hierarchy=hierarchy, stop=stop)
+    assert found.status in (Status.STALLED, Status.GRADIENT, *([Status.MAX_ITERATIONS] if levels else []))
     assert one_sentence(found.message)
     assert decreases(found)
-    assert found.fun < 0.1
+    assert found.fun < (2.0 if levels else 1e-3)
 
 
 # -- exceptions of the user's code ------------------------------------------------------------------------------------
