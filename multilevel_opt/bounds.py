@@ -30,6 +30,10 @@ class Region(Protocol):
         """The projection of x, shape (n,)."""
         ...
 
+    def moved(self, x: Tensor, s: Tensor) -> Tensor:
+        """The point x + s of the region, exactly on the bounds that s reaches."""
+        ...
+
     def criticality(self, x: Tensor, gradient: Tensor) -> float:
         """Norm of the projected gradient at x; NaN when the gradient is not finite."""
         ...
@@ -53,6 +57,9 @@ class Everywhere:
 
     def nearest(self, x: Tensor) -> Tensor:
         return x
+
+    def moved(self, x: Tensor, s: Tensor) -> Tensor:
+        return x + s
 
     def criticality(self, x: Tensor, gradient: Tensor) -> float:
         return float(gradient.norm())
@@ -79,6 +86,11 @@ class Box:
 
     def nearest(self, x: Tensor) -> Tensor:
         return torch.clamp(x, self.lower, self.upper)
+
+    def moved(self, x: Tensor, s: Tensor) -> Tensor:
+        # x + (l − x) may miss l by a rounding
+        landed = torch.where(s <= self.lower - x, self.lower, self.nearest(x + s))
+        return torch.where(s >= self.upper - x, self.upper, landed)
 
     def projected_gradient(self, x: Tensor, gradient: Tensor) -> Tensor:
         """P(x − g) − x of shape (n,): zero where x satisfies the first-order conditions; −g where nothing bounds x."""

@@ -226,7 +226,7 @@ class Multilevel:
 
         A likely step is expanded at once; otherwise the value decides first.
         """
-        x = state.region.nearest(state.x + step.s)
+        x = state.region.moved(state.x, step.s)
         model = state.curvature.expand(f, x, self.order) if likely else None
         loss = float(model.value) if model is not None else float(f(x))
         finite = isfinite(loss)
@@ -251,7 +251,7 @@ class Multilevel:
 
     def _polish(self, f: Objective, state: State, step: Step) -> State:
         """Take a step whose decrease f cannot show if it halves the gradient; otherwise the run has stalled."""
-        x = state.region.nearest(state.x + step.s)
+        x = state.region.moved(state.x, step.s)
         model = state.curvature.expand(f, x, self.order)
         loss, norm = float(model.value), state.region.criticality(x, model.gradient)
         rounding = 4 * torch.finfo(x.dtype).eps * abs(state.loss)

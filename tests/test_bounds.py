@@ -609,5 +609,10 @@ def test_the_projected_gradient() -> None:
     x, g = tensor(0, 1, 0.5, 1e9), tensor(3, 3, 0.1, 1e-9)
     assert box.projected_gradient(x, g).tolist() == [0.0, -1.0, -0.1, -1e-9]  # no digit is lost where nothing bounds
     assert box.active(x, g).tolist() == [True, False, False, False]
+    odd = Box(tensor(-0.1, -0.3, 0, -inf), tensor(0.7, 1, 1, inf))
+    start = tensor(0.65, 0.9, 0.3, 1e-3)
+    assert torch.equal(odd.moved(start, torch.clamp(odd.lower - start, min=-5))[:3], odd.lower[:3])
+    assert torch.equal(odd.moved(start, torch.clamp(odd.upper - start, max=5))[:3], odd.upper[:3])
+    assert bool((start + (odd.lower - start) != odd.lower)[:2].any())  # what plain addition makes of it
     assert np.isnan(box.criticality(x, g * inf))
     assert EVERYWHERE.criticality(x, g) == float(g.norm())
