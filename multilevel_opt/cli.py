@@ -1,4 +1,4 @@
-"""The command line: ``mlopt problems | solve | resume | report | check | cite``.
+"""The command line: ``mlopt problems | solve | resume | study | report | check | cite``.
 
 Exit status: 0 the target, or first-order convergence, was reached; 1 the run stopped before it; 2 bad usage or
 input (one sentence on stderr); 130 interrupted; 70 a defect of the program (with a traceback). Results go to
@@ -30,6 +30,7 @@ from multilevel_opt.options import few_threads, in_bytes, positive, sentence, ta
 from multilevel_opt.result import Event, Status
 from multilevel_opt.solve import METHODS, Run, default_method, method_of, solver_of
 from multilevel_opt.solve import solve as run_solver
+from multilevel_opt.study.command import study
 from multilevel_opt.study.folder import FILES, RunFolder, Spec, read_json, why_ended
 from multilevel_opt.variants import CURVATURES
 
@@ -145,6 +146,9 @@ def resume(
             raise typer.Exit(0 if record.get("converged") else 1)
     found = registry.load(asked.problem, _say)
     raise typer.Exit(_run(asked, found, RunFolder(folder), as_json, quiet, resume=True))
+
+
+app.command()(study)
 
 
 @app.command()

@@ -1,0 +1,109 @@
+"""What the cells of a study can run: our own methods (``METHODS``) and those of others (``PEERS``)."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from multilevel_opt.errors import InputError
+from multilevel_opt.hierarchy import Hierarchy
+from multilevel_opt.problem import Problem
+from multilevel_opt.record import record_of
+from multilevel_opt.result import Result
+from multilevel_opt.solve import METHODS, method_of, solve, stop_rule
+from multilevel_opt.study import watch
+from multilevel_opt.study.peers import PEERS
+
+COLUMNS = ("iteration", "flops", "seconds", "loss", "gradient_norm")
+ROWS = 200
+STUDY = {"problem", "method", "name", "until", "max_iterations", "max_seconds", "memory"}
+HOOKS = {"callback", "listener", "announce", "checkpoint", "resume"}
+UNKNOWN = ("flops", "flops_per_level", "trials")  # nobody counts inside a peer
+OPTIONS = tuple(name for name in inspect.signature(solve).parameters if name not in STUDY | HOOKS)
+
+History = list[list[float | None]]
+
+
+def check_method(method: str, options: Mapping[str, Any]) -> None:
+    """Raises ``InputError`` for a method that does not exist, and for options that it does not take."""
+    if method in PEERS:
+        PEERS[method].settings(method, options)
+        return
+    if method not in METHODS:
+        raise InputError(f"unknown method {method!r}: choose one of {', '.join([*METHODS, *PEERS])}")
+    for name in options:
+        if name not in OPTIONS:
+            raise InputError(f"unknown option {name!r} of method {method!r}: the options are {', '.join(OPTIONS)}")
+    levels, coarsening = options.get("levels"), options.get("coarsening")
+    if not isinstance(levels, int | None) or isinstance(levels, bool) or not isinstance(coarsening, str | None):
+        raise InputError(
+            f"levels={levels!r}, coarsening={coarsening!r} of method {method!r} is not a number and a name: correct it"
+        )
+    method_of(method, levels, coarsening)
+
+
+def solved(
+    problem: Problem,
+    name: str,
+    method: str,
+    options: Mapping[str, Any],
+    until: Mapping[str, float],
+    budget: Mapping[str, Any],
+) -> tuple[dict[str, Any], list[str], History]:
+    """The record of a run, and the columns and rows of its history."""
+    run = _peer if method in PEERS else _ours
+    record, rows = run(problem, name, method, options, until, budget)
+    return record, [*COLUMNS, *problem.metrics], thinned(rows)
+
+
+def thinned(rows: History, most: int = ROWS) -> History:
+    """At most ``most`` of the rows, evenly spaced, the first and the last among them."""
+    if len(rows) <= most:
+        return rows
+    return [rows[round(k * (len(rows) - 1) / (most - 1))] for k in range(most)]
+
+
+def _ours(
+    problem: Problem,
+    name: str,
+    method: str,
+    options: Mapping[str, Any],
+    until: Mapping[str, float],
+    budget: Mapping[str, Any],
+) -> tuple[dict[str, Any], History]:
+    run = solve(problem, method, name=name, until=until, **budget, **options)
+    start = problem.objective.expand(problem.x0, 1)
+    first = [0.0, 0.0, float(start.value), float(start.gradient.norm())]
+    rows: History = [[0, *first, *(metric(problem.x0) for metric in problem.metrics.values())]]
+    for event in run.result.history:
+        if event.level == 0:
+            known = [event.iteration, event.flops, event.seconds, event.loss, event.gradient_norm]
+            rows.append([*known, *(event.metrics.get(key) for key in problem.metrics)])
+    return run.record, rows
+
+
+def _peer(
+    problem: Problem,
+    name: str,
+    method: str,
+    options: Mapping[str, Any],
+    until: Mapping[str, float],
+    budget: Mapping[str, Any],
+) -> tuple[dict[str, Any], History]:
+    peer = PEERS[method]
+    settings = peer.settings(method, options)
+    stop = stop_rule(until, problem.metrics, budget["max_iterations"], budget["max_seconds"])
+    watched = watch.Watched(problem, stop)
+    status, message = watch.run(watched, peer.run, settings)
+    iterations, seconds, loss, gradient, metrics = watched.last()
+    n, counts = watched.x.numel(), (watched.ledger,)
+    result = Result(
+        watched.x, loss, gradient, status, message, iterations, (), counts, (n,), seconds, peer.summary, metrics
+    )
+    record = record_of(problem, name, method, result, Hierarchy(n), 0.0, until)
+    record |= dict.fromkeys(UNKNOWN) | {"iterations_per_level": [iterations]}
+    rows: History = [
+        [row.iteration, None, row.seconds, row.loss, row.norm, *row.metrics.values()] for row in watched.rows
+    ]
+    return record, rows

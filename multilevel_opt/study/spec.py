@@ -1,0 +1,196 @@
+"""What a study file may say, as pydantic models, and what is told when it says something else."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    ByteSize,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    NonNegativeInt,
+    PositiveInt,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    field_validator,
+)
+
+from multilevel_opt.errors import InputError
+
+Scalar = StrictBool | StrictInt | StrictFloat | StrictStr
+Positive = Annotated[FiniteFloat, Field(gt=0)]
+Target = Positive | Annotated[list[Positive], Field(min_length=1)]
+Size = Annotated[ByteSize, Field(gt=0)]
+Name = Annotated[str, Field(min_length=1, pattern=r"^[^\n\r\x00]*$")]
+
+
+class Table(BaseModel):
+    """A table of a study file: unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ProblemTable(Table):
+    """``[[problems]]``: a problem and values of its parameters; lists are crossed.
+
+    Attributes:
+        problem: a registered name, or ``path.py:Class``, relative to the study file.
+        parameters: by name.
+        until: targets of this problem in place of those of the study.
+    """
+
+    problem: Name
+    parameters: dict[str, Scalar | Annotated[list[Scalar], Field(min_length=1)]] = {}
+    until: dict[str, Target] | None = None
+
+
+class MethodTable(Table):
+    """``[[methods]]``: a method under a name of its own.
+
+    Attributes:
+        name: as tables and pictures call it.
+        method: a key of ``METHODS`` or of ``PEERS``.
+        options: of the method.
+    """
+
+    name: Name
+    method: Name
+    options: dict[str, Any] = {}
+
+
+class Budget(Table):
+    """``[budget]``: where the solver of a cell stops by itself.
+
+    Attributes:
+        max_iterations: iterations of the finest level.
+        max_seconds: seconds of solving.
+        memory: bytes for dense linear algebra; beyond them steps are matrix-free.
+    """
+
+    max_iterations: NonNegativeInt = 1000
+    max_seconds: Positive | None = None
+    memory: Size | None = None
+
+
+class Limits(Table):
+    """``[limits]``: where the process of a cell is killed, and what it may use.
+
+    Attributes:
+        seconds: wall time of the whole cell; default: twice ``max_seconds`` and a minute, or none.
+        memory: bytes that the cell may allocate; default: the machine's memory, shared by the jobs.
+        threads: of torch and BLAS in a cell.
+    """
+
+    seconds: Positive | None = None
+    memory: Size | None = None
+    threads: PositiveInt = 1
+
+
+class StudyTable(Table):
+    """A whole study file; docs/studies.md has every key.
+
+    Attributes:
+        name: of the study.
+        description: one sentence about it.
+        seeds: whole numbers, or a range such as ``"0-9"``.
+        until: targets by name; lists are crossed.
+        budget: where solvers stop.
+        limits: where processes are killed.
+        problems: at least one.
+        methods: at least one.
+    """
+
+    name: Name
+    description: str = ""
+    seeds: tuple[NonNegativeInt, ...] = (0,)
+    until: dict[str, Target] = {}
+    budget: Budget = Budget()
+    limits: Limits = Limits()
+    problems: Annotated[tuple[ProblemTable, ...], Field(min_length=1)]
+    methods: Annotated[tuple[MethodTable, ...], Field(min_length=1)]
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _range(cls, value: Any) -> Any:
+        """``"0-9"`` as the numbers from 0 to 9."""
+        if not isinstance(value, str):
+            return [value] if isinstance(value, int) else value
+        first, dash, last = value.partition("-")
+        if not (dash and first.strip().isdecimal() and last.strip().isdecimal()):
+            raise ValueError('write a list of whole numbers, or a range such as "0-9"')
+        numbers = list(range(int(first), int(last) + 1))
+        if not numbers:
+            raise ValueError("the range is empty: write the smaller number first")
+        return numbers
+
+
+def read(path: Path) -> tuple[StudyTable, str]:
+    """The tables of a study file and its text; raises ``InputError`` with one sentence."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        return checked(tomllib.loads(text), path), text
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}; give a study file") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not a text in UTF-8: give a study file") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path} is not TOML: {str(error)[:1].lower()}{str(error)[1:]}") from error
+
+
+def checked(data: Any, path: Path | str) -> StudyTable:
+    """The tables of a parsed study file; raises ``InputError`` naming the key, the value and what is allowed."""
+    try:
+        return StudyTable.model_validate(data)
+    except ValidationError as error:
+        raise InputError(f"{path}: {told(error)}") from error
+
+
+def told(error: ValidationError) -> str:
+    """The first finding of pydantic in one sentence."""
+    first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
+    place, value = first["loc"], first["input"]
+    key = _called(place)
+    if first["type"] == "extra_forbidden":
+        known = ", ".join(_table_at(place[:-1]).model_fields)
+        where = f" in {_called(place[:-1])}" if place[:-1] else ""
+        return f"unknown key {place[-1]!r}{where}: the keys are {known}"
+    if first["type"] == "missing":
+        return f"the key {key} is missing: write it"
+    reason = first["msg"].removeprefix("Value error, ")
+    return f"{key} = {_short(value)} is not allowed: {reason[:1].lower()}{reason[1:]}"
+
+
+def _called(place: tuple[int | str, ...]) -> str:
+    """``problems[0].parameters.nu`` of a pydantic location; names of union members are left out."""
+    words = ""
+    for part in place:
+        if isinstance(part, int):
+            words += f"[{part}]"
+        elif part.isidentifier() and part not in _MEMBERS:
+            words += f".{part}" if words else part
+    return words or "the file"
+
+
+def _table_at(place: tuple[int | str, ...]) -> type[BaseModel]:
+    return _TABLES.get(str(place[0]), StudyTable) if place else StudyTable
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+_TABLES: dict[str, type[BaseModel]] = {
+    "problems": ProblemTable,
+    "methods": MethodTable,
+    "budget": Budget,
+    "limits": Limits,
+}
+_MEMBERS = ("bool", "int", "float", "str", "constrained")
