@@ -156,8 +156,8 @@ def _in_child(cell: Cell, sending: int) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         silent = os.open(os.devnull, os.O_RDWR)
-        os.dup2(silent, 0)
-        os.dup2(silent, 1)
+        for standard in (0, 1, 2):
+            os.dup2(silent, standard)
         _limit_memory(cell)
         warnings.simplefilter("ignore")
         text = json.dumps(finite(solve_cell(cell)), allow_nan=False).encode()

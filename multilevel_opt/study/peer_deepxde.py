@@ -33,10 +33,10 @@ def train(watched: Watched, options: Mapping[str, Any]) -> str:
         raise UnsupportedCombination(
             f"DeepXDE trains networks on boundary value problems, {type(problem).__name__} is none: leave it out"
         )
-    os.environ["DDE_BACKEND"] = "pytorch"
-    import deepxde
-
     with watched.clock.paused():
+        os.environ["DDE_BACKEND"] = "pytorch"
+        import deepxde
+
         deepxde.config.set_default_float(problem.dtype)
         torch.set_default_device(problem.device)  # this process runs one cell
         model, network = _model(deepxde, problem, watched.x0)
@@ -89,7 +89,6 @@ def _weights(problem: PDEProblem) -> list[float]:
 def _looking(deepxde: Any, watched: Watched, network: torch.nn.Module) -> Any:
     class Looking(deepxde.callbacks.Callback):  # type: ignore[misc]
         def on_batch_end(self) -> None:
-            watched.ledger.count("gradient")
             watched.look(parameters_to_vector(network.parameters()).detach())
 
     return Looking()

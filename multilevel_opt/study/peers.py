@@ -17,7 +17,7 @@ import torch
 from scipy import optimize
 from torch import Tensor
 
-from multilevel_opt.errors import InputError
+from multilevel_opt.errors import InputError, UnsupportedCombination
 from multilevel_opt.study import peer_deepxde
 from multilevel_opt.study.watch import Array, Watched
 
@@ -36,6 +36,7 @@ class Peer:
         module: what it imports, and
         package: what to install for it; empty: nothing.
         options: names and defaults of what a study may set.
+        counted: whether its evaluations go through our functions, and so are counted.
     """
 
     run: Run
@@ -43,6 +44,7 @@ class Peer:
     module: str = ""
     package: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+    counted: bool = True
 
     def settings(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         """All options with defaults filled in.
@@ -64,7 +66,11 @@ class Peer:
 
 
 def _scipy_squares(method: str, watched: Watched, options: Mapping[str, Any]) -> str:
-    squares = watched.squares
+    squares, (rows, columns) = watched.squares, watched.shape
+    if method == "lm" and rows < columns:
+        raise UnsupportedCombination(
+            f"MINPACK's Levenberg-Marquardt needs as many residuals as parameters, got {rows} and {columns}: leave it out"
+        )
 
     def residual(x: Array) -> Array:
         return squares.residuals(watched.tensor(x)).cpu().numpy().astype(np.float64)
@@ -104,6 +110,7 @@ def _scipy_minimize(method: str, settings: Mapping[str, Any], watched: Watched, 
 
 def _torch_lbfgs(watched: Watched, options: Mapping[str, Any]) -> str:
     x = watched.x.clone().requires_grad_()
+    _warm(watched)
     optimizer = torch.optim.LBFGS(
         [x],
         lr=1.0,
@@ -125,6 +132,7 @@ def _torch_lbfgs(watched: Watched, options: Mapping[str, Any]) -> str:
 
 def _adam(watched: Watched, options: Mapping[str, Any]) -> str:
     x = watched.x.clone().requires_grad_()
+    _warm(watched)
     optimizer = torch.optim.Adam([x], lr=options["learning_rate"])
     for _ in range(options.get("adam_iterations", UNLIMITED)):
         optimizer.step(_closure(watched, x))
@@ -137,8 +145,17 @@ def _adam_lbfgs(watched: Watched, options: Mapping[str, Any]) -> str:
     return _torch_lbfgs(watched, options)
 
 
+def _warm(watched: Watched) -> None:
+    """Let torch load what its optimizers load at their first step, with the clock stopped."""
+    with watched.clock.paused():
+        probe = torch.zeros_like(watched.x0[:1], requires_grad=True)
+        probe.grad = torch.zeros_like(probe)
+        torch.optim.SGD([probe]).step()
+
+
 def _pytorch_minimize(watched: Watched, options: Mapping[str, Any]) -> str:
-    from torchmin import minimize
+    with watched.clock.paused():
+        from torchmin import minimize
 
     function = _differentiable(watched)
     found = minimize(
@@ -153,7 +170,8 @@ def _pytorch_minimize(watched: Watched, options: Mapping[str, Any]) -> str:
 
 
 def _torch_levenberg_marquardt(watched: Watched, options: Mapping[str, Any]) -> str:
-    import torch_levenberg_marquardt as tlm
+    with watched.clock.paused():
+        import torch_levenberg_marquardt as tlm
 
     model = _Rows(watched)
     damping = tlm.damping.StandardDampingStrategy(starting_value=options["damping"], conditional_stopping=False)
@@ -249,5 +267,6 @@ PEERS: dict[str, Peer] = {
         "deepxde",
         "deepxde",
         {"learning_rate": 1e-3, "adam_iterations": 1000, "history_size": 100},
+        counted=False,
     ),
 }

@@ -102,7 +102,8 @@ def _peer(
         watched.x, loss, gradient, status, message, iterations, (), counts, (n,), seconds, peer.summary, metrics
     )
     record = record_of(problem, name, method, result, Hierarchy(n), 0.0, until)
-    record |= dict.fromkeys(UNKNOWN) | {"iterations_per_level": [iterations]}
+    record |= dict.fromkeys(UNKNOWN if peer.counted else (*UNKNOWN, "evaluations"))
+    record["iterations_per_level"] = [iterations]
     rows: History = [
         [row.iteration, None, row.seconds, row.loss, row.norm, *row.metrics.values()] for row in watched.rows
     ]

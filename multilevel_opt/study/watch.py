@@ -94,6 +94,12 @@ class Watched:
             )
         return objective.counted(self.ledger)
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(m, n): rows of the residual, parameters."""
+        with torch.no_grad():
+            return self.squares.residual(self.x0).numel(), self.x0.numel()
+
     def tensor(self, x: Array) -> Tensor:
         """A numpy vector with the dtype and device of the problem."""
         return torch.as_tensor(np.array(x)).to(self.x0)
