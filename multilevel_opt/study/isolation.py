@@ -1,7 +1,7 @@
 """A cell in a process of its own, with hard limits of time and memory.
 
 The worker forks for every cell, which costs some milliseconds where a fresh interpreter would cost seconds, and
-waits: for the record, for the time limit, or for its own parent to die. Whatever happens in the child, hanging
+waits: for the record, for the time limit, or for its own parent to die, with which all of them end. Whatever happens in the child, hanging
 in foreign code, eating memory or crashing, ends as an error in a record.
 
 A process may only fork while it has one thread. A worker with several (one of Dask, or the caller itself) starts a
@@ -37,12 +37,9 @@ DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux
 OWN = threading.local()  # the server of this thread of this worker
 
 
-class Orphaned(BaseException):
-    """The process that asked for the cell is gone."""
-
-
 def isolated(cell: Cell) -> dict[str, Any]:
     """The record of a cell, solved in a child of this process, which must have one thread."""
+    _die_with_parent()
     parent, started = os.getppid(), time.monotonic()
     receiving, sending = os.pipe()
     child = os.fork()
@@ -51,7 +48,7 @@ def isolated(cell: Cell) -> dict[str, Any]:
         _in_child(cell, sending)
     os.close(sending)
     try:
-        text, killed = _received(receiving, cell.limits["seconds"], parent)
+        text, killed = _received(receiving, cell.limits["seconds"], parent, child)
     except BaseException:
         _kill(child)
         os.waitpid(child, 0)
@@ -134,7 +131,7 @@ def serve() -> None:
     """The main loop of a server: a cell in, a record out."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a problem prints must not get between the answers
-    with suppress(Orphaned, BrokenPipeError, KeyboardInterrupt):
+    with suppress(BrokenPipeError, KeyboardInterrupt):
         for line in sys.stdin.buffer:
             record = isolated(from_plain(json.loads(line)))
             answers.write(json.dumps(record).encode() + b"\n")
@@ -151,8 +148,7 @@ def _in_child(cell: Cell, sending: int) -> None:
     """Solve the cell, send its record and end this process, whatever happens."""
     try:
         os.setpgid(0, 0)  # so that what the cell starts is killed with it
-        if sys.platform == "linux":
-            ctypes.CDLL(None).prctl(DEATH_SIGNAL, signal.SIGKILL)
+        _die_with_parent()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         silent = os.open(os.devnull, os.O_RDWR)
@@ -167,6 +163,12 @@ def _in_child(cell: Cell, sending: int) -> None:
         os._exit(0)
 
 
+def _die_with_parent() -> None:
+    """Have Linux kill this process when the thread that started it ends."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(DEATH_SIGNAL, signal.SIGKILL)
+
+
 def _limit_memory(cell: Cell) -> None:
     """Let allocations fail beyond the limit; what the process has mapped at its start does not count."""
     most = cell.limits["memory"]
@@ -177,8 +179,8 @@ def _limit_memory(cell: Cell) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (start + int(most), resource.RLIM_INFINITY))
 
 
-def _received(receiving: int, seconds: float | None, parent: int) -> tuple[bytes, bool]:
-    """What the child sends, and whether its time is over; raises ``Orphaned`` when this process has lost its parent."""
+def _received(receiving: int, seconds: float | None, parent: int, child: int) -> tuple[bytes, bool]:
+    """What the child sends, and whether its time is over; ends both processes when ``parent`` is gone."""
     deadline = inf if seconds is None else time.monotonic() + seconds
     parts: list[bytes] = []
     while True:
@@ -192,7 +194,8 @@ def _received(receiving: int, seconds: float | None, parent: int) -> tuple[bytes
                 return b"".join(parts), False
             parts.append(part)
         elif os.getppid() != parent:
-            raise Orphaned
+            _kill(child)
+            os._exit(1)
 
 
 def _kill(child: int) -> None:

@@ -152,8 +152,9 @@ def _here(pending: Sequence[Cell], jobs: int) -> Generator[Record, None, None]:
         try:
             for cell in pending:
                 yield served(cell)
-        finally:
+        except BaseException:
             close_server()
+            raise
         return
     from concurrent.futures.process import BrokenProcessPool
 

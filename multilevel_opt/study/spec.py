@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
+from math import inf
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ByteSize,
     ConfigDict,
@@ -14,19 +17,37 @@ from pydantic import (
     FiniteFloat,
     NonNegativeInt,
     PositiveInt,
-    StrictBool,
-    StrictFloat,
-    StrictInt,
-    StrictStr,
     ValidationError,
     field_validator,
 )
 
 from multilevel_opt.errors import InputError
 
-Scalar = StrictBool | StrictInt | StrictFloat | StrictStr
+
+def _several(value: Any, good: Callable[[Any], bool], wanted: str) -> Any:
+    """The value, if it or all members of it are good; one message where pydantic has one for every type."""
+    several = value if isinstance(value, list) else [value]
+    if not several:
+        raise ValueError("the list is empty: give at least one value")
+    if not all(map(good, several)):
+        raise ValueError(f"give {wanted}, or a list of such")
+    return value
+
+
+def _plain(value: Any) -> Any:
+    return _several(value, lambda one: isinstance(one, bool | int | float | str), "a number, a text, true or false")
+
+
+def _target(value: Any) -> Any:
+    def good(one: Any) -> bool:
+        return isinstance(one, int | float) and not isinstance(one, bool) and 0 < one < inf
+
+    return _several(value, good, "a positive number")
+
+
+Parameter = Annotated[Any, AfterValidator(_plain)]
+Target = Annotated[Any, AfterValidator(_target)]
 Positive = Annotated[FiniteFloat, Field(gt=0)]
-Target = Positive | Annotated[list[Positive], Field(min_length=1)]
 Size = Annotated[ByteSize, Field(gt=0)]
 Name = Annotated[str, Field(min_length=1, pattern=r"^[^\n\r\x00]*$")]
 
@@ -47,7 +68,7 @@ class ProblemTable(Table):
     """
 
     problem: Name
-    parameters: dict[str, Scalar | Annotated[list[Scalar], Field(min_length=1)]] = {}
+    parameters: dict[str, Parameter] = {}
     until: dict[str, Target] | None = None
 
 
@@ -168,12 +189,12 @@ def told(error: ValidationError) -> str:
 
 
 def _called(place: tuple[int | str, ...]) -> str:
-    """``problems[0].parameters.nu`` of a pydantic location; names of union members are left out."""
+    """``problems[0].parameters.nu`` of a location of pydantic."""
     words = ""
     for part in place:
         if isinstance(part, int):
             words += f"[{part}]"
-        elif part.isidentifier() and part not in _MEMBERS:
+        else:
             words += f".{part}" if words else part
     return words or "the file"
 
@@ -193,4 +214,3 @@ _TABLES: dict[str, type[BaseModel]] = {
     "budget": Budget,
     "limits": Limits,
 }
-_MEMBERS = ("bool", "int", "float", "str", "constrained")
