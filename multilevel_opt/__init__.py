@@ -29,6 +29,8 @@ from multilevel_opt.result import Event, Result, Status
 from multilevel_opt.solve import METHODS, solve
 from multilevel_opt.state import Cycle
 from multilevel_opt.stopping import GradientNorm, Loss, MaxIterations, MaxSeconds, Metric
+from multilevel_opt.study.records import Records
+from multilevel_opt.study.run import Study
 from multilevel_opt.subproblem import CubicLanczos, DampedLeastSquares, GradientStep, Steihaug
 from multilevel_opt.transfer.operator import TransferOperator
 from multilevel_opt.variants import AR1, AR2, CURVATURES, LM, RLM, TR1, TR2, method, with_curvature
@@ -75,6 +77,7 @@ __all__ = [
     "PDEProblem",
     "PartiallySeparable",
     "Progress",
+    "Records",
     "Regularization",
     "Residual",
     "Result",
@@ -83,6 +86,7 @@ __all__ = [
     "ShapeError",
     "Status",
     "Steihaug",
+    "Study",
     "Taylor",
     "TransferOperator",
     "TrustRegion",

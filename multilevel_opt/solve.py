@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from math import isfinite
 from pathlib import Path
@@ -26,6 +26,7 @@ from multilevel_opt.objective.least_squares import LeastSquares
 from multilevel_opt.problem import Problem, completed
 from multilevel_opt.record import card_of, record_of
 from multilevel_opt.result import Event, Result
+from multilevel_opt.state import Cycle
 from multilevel_opt.stopping import GradientNorm, Loss, MaxIterations, MaxSeconds, Metric, Stop
 from multilevel_opt.subproblem import DampedLeastSquares
 from multilevel_opt.variants import AR1, AR2, CURVATURES, LM, RLM, TR1, TR2, with_curvature
@@ -109,6 +110,7 @@ def solve(
     levels: int | None = None,
     coarsening: str | None = None,
     curvature: str | None = None,
+    cycle: Mapping[str, float] | None = None,
     until: Mapping[str, float] | None = None,
     max_iterations: int = 1000,
     max_seconds: float | None = None,
@@ -128,6 +130,7 @@ def solve(
         levels: number of levels; None for the method's default.
         coarsening: a key of the method's ``build``; None for the first of them that fits the problem.
         curvature: a key of ``variants.CURVATURES``; None for the method's own.
+        cycle: options of ``Cycle`` by name, in place of those of the method.
         until: targets by name: "loss", "gradient_norm", or a metric of the problem; the first one reached stops.
         max_iterations: limit of iterations of the finest level.
         max_seconds: limit of seconds of solving.
@@ -149,6 +152,7 @@ def solve(
     method = default_method(problem) if method is None else method
     chosen, n_levels, make = method_of(method, levels, coarsening)
     solver = solver_of(chosen, curvature)
+    solver = solver.replace(cycle=cycle_of(solver.cycle, cycle or {}))
     bounds = getattr(problem, "x_bounds", None)
     if solver.curvature.residual and not problem.objective.has_residual:
         others = ", ".join(k for k, other in METHODS.items() if not other.solver.curvature.residual)
@@ -214,6 +218,19 @@ def method_of(method: str, levels: int | None, coarsening: str | None) -> tuple[
         known = ", ".join(chosen.build)
         raise InputError(f"unknown coarsening {coarsening!r} for method {method!r}: choose one of {known}")
     return chosen, n_levels, chosen.build[coarsening]
+
+
+def cycle_of(cycle: Cycle, options: Mapping[str, float]) -> Cycle:
+    """The cycle with some options replaced; raises ``InputError`` for what it does not have or take."""
+    for name, value in options.items():
+        known = asdict(cycle)
+        if name not in known:
+            raise InputError(f"unknown option {name!r} of the cycle: the options are {', '.join(known)}")
+        if not isinstance(value, int | type(known[name])) or isinstance(value, bool):
+            raise InputError(
+                f"option {name}={value!r} of the cycle is not like its default {known[name]!r}: correct it"
+            )
+    return replace(cycle, **options)  # type: ignore[arg-type]
 
 
 def _first_that_fits(builders: Sequence[Builder], f: Any, x: Tensor, levels: int, seed: int) -> Hierarchy:

@@ -155,12 +155,12 @@ def options_of(command: str) -> set[str]:
 
 
 def unknown_options(content: str) -> list[str]:
-    """Commands of mlopt, and options in the same piece of code, that do not exist; `study` is not built yet."""
+    """Commands of mlopt, and options in the same piece of code, that do not exist."""
     group: Any = typer.main.get_command(cli.app)
     unknown = []
     for command, rest in COMMAND.findall(content):
         if command not in group.commands:
-            unknown += [] if command == "study" else [command]
+            unknown.append(command)
         else:
             unknown += sorted(set(re.findall(r"(?<=\s)--[a-z-]+", rest)) - options_of(command))
     return unknown

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from multilevel_opt.errors import InputError
 from multilevel_opt.study.progress import StudyProgress
 from multilevel_opt.study.run import Study
-from multilevel_opt.study.store import SOURCE
-
-SUMMARY = "multilevel_opt.study.summary"
 
 
 def study(
@@ -33,12 +27,3 @@ def study(
         records = asked.run(jobs, out, scheduler=scheduler, retry_failed=retry_failed, listener=display)
     raise typer.Exit(1 if any(record["error"] for record in records) else 0)
 
-
-def write_summary(folder: Path) -> Path | None:
-    """The report of a study's folder; None for a folder that is not one; raises ``InputError``."""
-    if not (folder / SOURCE).exists():
-        return None
-    if find_spec(SUMMARY) is None:
-        raise InputError(f"{folder} holds a study, of which this version writes no report: read its records.jsonl")
-    written: Path = importlib.import_module(SUMMARY).write(folder)
-    return written

@@ -1,8 +1,8 @@
 """A cell in a process of its own, with hard limits of time and memory.
 
 The worker forks for every cell, which costs some milliseconds where a fresh interpreter would cost seconds, and
-waits: for the record, for the time limit, or for its own parent to die, with which all of them end. Whatever happens in the child, hanging
-in foreign code, eating memory or crashing, ends as an error in a record.
+waits: for the record, for the time limit, or for its own parent to die, with which all of them end. Whatever
+happens in the child, hanging in foreign code, eating memory or crashing, ends as an error in a record.
 
 A process may only fork while it has one thread. A worker with several (one of Dask, or the caller itself) starts a
 ``Server``: an interpreter that does nothing but fork cells that it is given, one line of JSON each.
@@ -11,6 +11,7 @@ A process may only fork while it has one thread. A worker with several (one of D
 from __future__ import annotations
 
 import ctypes
+import importlib
 import json
 import os
 import resource
@@ -33,6 +34,7 @@ from multilevel_opt.study.cell import failed, from_plain, solve_cell
 from multilevel_opt.study.grid import Cell
 
 POLL = 0.25  # seconds between two looks at the parent
+HEAVY = "torch._dynamo"  # torch loads it, for seconds, at the first use of torch.func or of its optimizers
 DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux
 OWN = threading.local()  # the server of this thread of this worker
 
@@ -61,9 +63,13 @@ def isolated(cell: Cell) -> dict[str, Any]:
     if killed:
         return failed(cell, f"killed after {cell.limits['seconds']:g} seconds, the limit of a cell", seconds)
     try:
-        record: dict[str, Any] = json.loads(text)
+        answer: dict[str, Any] = json.loads(text)
     except ValueError:
         return failed(cell, _how_it_ended(status), seconds)
+    if answer["heavy"]:
+        with suppress(ImportError):
+            importlib.import_module(HEAVY)  # here, so that the cells that follow are forked with it
+    record: dict[str, Any] = answer["record"]
     return record
 
 
@@ -156,7 +162,8 @@ def _in_child(cell: Cell, sending: int) -> None:
             os.dup2(silent, standard)
         _limit_memory(cell)
         warnings.simplefilter("ignore")
-        text = json.dumps(finite(solve_cell(cell)), allow_nan=False).encode()
+        record = finite(solve_cell(cell))
+        text = json.dumps({"record": record, "heavy": HEAVY in sys.modules}, allow_nan=False).encode()
         with os.fdopen(sending, "wb") as pipe:
             pipe.write(text)
     finally:

@@ -69,7 +69,7 @@ def _scipy_squares(method: str, watched: Watched, options: Mapping[str, Any]) ->
     squares, (rows, columns) = watched.squares, watched.shape
     if method == "lm" and rows < columns:
         raise UnsupportedCombination(
-            f"MINPACK's Levenberg-Marquardt needs as many residuals as parameters, got {rows} and {columns}: leave it out"
+            f"MINPACK's 'lm' needs as many residuals as parameters, got {rows} and {columns}: leave it out"
         )
 
     def residual(x: Array) -> Array:

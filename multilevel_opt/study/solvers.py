@@ -6,12 +6,12 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from multilevel_opt.errors import InputError
+from multilevel_opt.errors import InputError, UnsupportedCombination
 from multilevel_opt.hierarchy import Hierarchy
 from multilevel_opt.problem import Problem
 from multilevel_opt.record import record_of
 from multilevel_opt.result import Result
-from multilevel_opt.solve import METHODS, method_of, solve, stop_rule
+from multilevel_opt.solve import METHODS, cycle_of, method_of, solve, stop_rule
 from multilevel_opt.study import watch
 from multilevel_opt.study.peers import PEERS
 
@@ -40,7 +40,11 @@ def check_method(method: str, options: Mapping[str, Any]) -> None:
         raise InputError(
             f"levels={levels!r}, coarsening={coarsening!r} of method {method!r} is not a number and a name: correct it"
         )
-    method_of(method, levels, coarsening)
+    chosen, _, _ = method_of(method, levels, coarsening)
+    cycle = options.get("cycle", {})
+    if not isinstance(cycle, Mapping):
+        raise InputError(f"cycle={cycle!r} of method {method!r} is not a table: write cycle = {{ sufficient = 1.0 }}")
+    cycle_of(chosen.solver.cycle, cycle)
 
 
 def solved(
@@ -93,6 +97,8 @@ def _peer(
 ) -> tuple[dict[str, Any], History]:
     peer = PEERS[method]
     settings = peer.settings(method, options)
+    if getattr(problem, "x_bounds", None) is not None:
+        raise UnsupportedCombination(f"the problem has bounds, which {method!r} does not know here: leave it out")
     stop = stop_rule(until, problem.metrics, budget["max_iterations"], budget["max_seconds"])
     watched = watch.Watched(problem, stop)
     status, message = watch.run(watched, peer.run, settings)

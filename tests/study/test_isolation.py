@@ -13,6 +13,7 @@ from multilevel_opt.study.cell import KEYS
 from multilevel_opt.study.grid import Cell
 from multilevel_opt.study.isolation import Server
 from multilevel_opt.study.run import Study
+from multilevel_opt.study.solvers import COLUMNS
 from problems import Poisson
 
 EXTRA = {"study", "cell", "method_name", "method_options", "error", "history", "history_columns", "seconds_cell"}
@@ -40,7 +41,8 @@ def test_a_record_has_the_keys_of_a_run_and_those_of_a_study(folder: Any, server
 def test_a_cell_is_solved_as_in_this_process(folder: Any, server: Server) -> None:
     study = Study.from_text(
         'name = "one"\nseeds = 4\nuntil = { rmse = 1e-3 }\n[[problems]]\nproblem = "poisson"\n'
-        'parameters = { nu = 3, width = 16 }\n[[methods]]\nname = "two"\nmethod = "galerkin"\noptions = { levels = 3 }\n'
+        'parameters = { nu = 3, width = 16 }\n[[methods]]\nname = "three levels"\n'
+        'method = "galerkin"\noptions = { levels = 3 }\n'
     )
     record = server.solve(replace(study.cells[0], limits={"seconds": None, "memory": None, "threads": 1}))
     here = mlo.solve(Poisson(nu=3.0, width=16, seed=4), "galerkin", levels=3, until={"rmse": 1e-3}, max_iterations=1000)
@@ -49,7 +51,7 @@ def test_a_cell_is_solved_as_in_this_process(folder: Any, server: Server) -> Non
         key: value for key, value in here.record.items() if key not in differ
     }
     assert record["error"] is None
-    assert record["history_columns"] == ["iteration", "flops", "seconds", "loss", "gradient_norm", "rmse", "relative_l2"]
+    assert record["history_columns"] == [*COLUMNS, "rmse", "relative_l2"]
     fine = [event for event in here.result.history if event.level == 0]
     assert [row[0] for row in record["history"]] == [0, *(event.iteration for event in fine)]
     assert [row[1] for row in record["history"]] == [0.0, *(event.flops for event in fine)]

@@ -110,7 +110,7 @@ def test_a_listener_is_told_and_its_error_leaves_whole_records(folder: Any, tmp_
 
 def test_there_must_be_a_scheduler(folder: Any, tmp_path: Path) -> None:
     study = Study.from_toml(folder.study())
-    with pytest.raises(InputError, match="there is no Dask scheduler at 'tcp://127.0.0.1:1'"):
+    with pytest.raises(InputError, match=r"there is no Dask scheduler at 'tcp://127\.0\.0\.1:1'"):
         study.run(out=tmp_path / "out", scheduler="tcp://127.0.0.1:1")
 
 

@@ -108,7 +108,7 @@ def test_a_full_disk_is_told_and_leaves_the_records_as_they_were(tmp_path: Path)
 @pytest.mark.parametrize("out", ["/proc/nothing", "file/folder"])
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path, out: str) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="cannot write to .* give another --out"), Store.opened(tmp_path / out, ""):
+    with pytest.raises(InputError, match=r"cannot write to .* give another --out"), Store.opened(tmp_path / out, ""):
         pass
 
 

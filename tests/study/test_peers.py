@@ -1,0 +1,152 @@
+"""Peers minimize the same function from the same start and stop by the same rule, looked at with the clock stopped."""
+
+import subprocess
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+import multilevel_opt as mlo
+from multilevel_opt.errors import InputError, UnsupportedCombination
+from multilevel_opt.study import peers as table
+from multilevel_opt.study.peers import PEERS
+from multilevel_opt.study.solvers import solved, thinned
+from problems import Helmholtz, Poisson
+
+BUDGET: dict[str, Any] = {"max_iterations": 2000, "max_seconds": None, "memory": None}
+FAST = [name for name in PEERS if name not in ("torch-adam", "torch-adam-lbfgs", "deepxde")]
+
+
+def small(**changes: Any) -> Poisson:
+    return Poisson(nu=3.0, width=8, points=40, seed=5, **changes)
+
+
+@pytest.mark.parametrize("name", FAST)
+def test_a_peer_goes_from_our_start_to_our_target(name: str) -> None:
+    problem = small()
+    record, columns, rows = solved(problem, "poisson", name, {}, {"loss": 1e-3}, BUDGET)
+    first, last = (dict(zip(columns, row, strict=True)) for row in (rows[0], rows[-1]))
+    start = problem.objective.expand(problem.x0, 1)
+    assert first["iteration"] == 0
+    assert first["loss"] == pytest.approx(float(start.value), rel=1e-12)
+    assert first["gradient_norm"] == pytest.approx(float(start.gradient.norm()), rel=1e-10)
+    assert first["rmse"] == problem.rmse(problem.x0)
+    assert record["status"] == "target"
+    assert record["loss"] == last["loss"] <= 1e-3
+    assert record["iterations"] == last["iteration"] == len(rows) - 1
+    assert record["flops"] is None
+    assert sum(sum(counts) for counts in record["evaluations"].values()) >= record["iterations"]
+
+
+@pytest.mark.parametrize("name", ["torch-adam", "torch-adam-lbfgs", "torch-lbfgs", "scipy-bfgs", "scipy-trf"])
+def test_a_peer_ends_at_the_limit_of_iterations(name: str) -> None:
+    record, _, rows = solved(small(), "poisson", name, {}, {"loss": 1e-30}, {**BUDGET, "max_iterations": 7})
+    assert (record["status"], record["iterations"], len(rows)) == ("max_iterations", 7, 8)
+
+
+def test_adam_hands_over_to_lbfgs() -> None:
+    options = {"adam_iterations": 5, "learning_rate": 1e-2}
+    both, columns, rows = solved(small(), "poisson", "torch-adam-lbfgs", options, {"loss": 1e-3}, BUDGET)
+    adam, _, alone = solved(
+        small(), "poisson", "torch-adam", {"learning_rate": 1e-2}, {}, {**BUDGET, "max_iterations": 5}
+    )
+    loss = columns.index("loss")
+    assert [row[loss] for row in rows[:6]] == [row[loss] for row in alone]
+    assert both["converged"]
+    assert not adam["converged"]
+
+
+def test_a_peer_that_stops_by_itself_says_so() -> None:
+    bowl: Any = SimpleNamespace(
+        objective=mlo.Function(lambda x: 1 + (x - 1).square().sum()), x0=torch.rand(3), metrics={}, parameters={}
+    )
+    record, _, _ = solved(bowl, "bowl", "scipy-bfgs", {}, {"loss": 1e-3}, BUDGET)
+    assert record["status"] == "stalled"
+    assert record["message"].startswith("it stopped by itself: ")
+    assert not record["converged"]
+
+
+def test_looking_is_not_timed() -> None:
+    problem = small()
+
+    def slow(x: torch.Tensor) -> float:
+        time.sleep(0.05)
+        return 1.0
+
+    watched: Any = SimpleNamespace(
+        objective=problem.objective, x0=problem.x0, metrics={"rmse": slow}, parameters={}, n_residuals=42
+    )
+    started = time.perf_counter()
+    record, _, rows = solved(watched, "slow", "scipy-bfgs", {}, {}, {**BUDGET, "max_iterations": 20})
+    assert time.perf_counter() - started - record["seconds"] >= 0.05 * len(rows)
+
+
+def test_a_problem_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(UnsupportedCombination, match="needs as many residuals as parameters, got 42 and 121"):
+        solved(Poisson(nu=3.0, width=40, points=40), "poisson", "scipy-lm", {}, {}, BUDGET)
+    function: Any = SimpleNamespace(
+        objective=mlo.Function(lambda x: x @ x), x0=torch.ones(2), metrics={}, parameters={}
+    )
+    for name in ("scipy-trf", "torch-levenberg-marquardt"):
+        with pytest.raises(UnsupportedCombination, match="minimizes least squares only, the problem is a Function"):
+            solved(function, "function", name, {}, {}, BUDGET)
+    bounded: Any = SimpleNamespace(**vars(function), x_bounds=(torch.zeros(2), torch.ones(2)))
+    with pytest.raises(UnsupportedCombination, match="the problem has bounds, which 'scipy-bfgs' does not know"):
+        solved(bounded, "bounded", "scipy-bfgs", {}, {}, BUDGET)
+    assert solved(function, "function", "scipy-lbfgsb", {}, {"loss": 1e-10}, BUDGET)[0]["converged"]
+
+
+def test_a_missing_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="method 'deepxde' needs deepxde: pip install deepxde"):
+        PEERS["deepxde"].settings("deepxde", {})
+    assert PEERS["scipy-trf"].settings("scipy-trf", {}) == {}
+
+
+def test_peers_and_their_options_are_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "studies.md").read_text(encoding="utf-8")
+    for name, peer in PEERS.items():
+        (row,) = [line for line in page.splitlines() if line.startswith(f"| `{name}` |")]
+        for option, default in peer.options.items():
+            shown = f'"{default}"' if isinstance(default, str) else default
+            assert f"`{option}={shown}`" in row
+
+
+def test_a_history_is_thinned_evenly_and_keeps_its_ends() -> None:
+    rows: list[list[float | None]] = [[float(k)] for k in range(1001)]
+    kept = [row[0] for row in thinned(rows)]
+    assert len(kept) == 200
+    assert (kept[0], kept[-1]) == (0.0, 1000.0)
+    steps = {b - a for a, b in pairwise(kept)}  # type: ignore[operator]
+    assert steps <= {5.0, 6.0}
+    assert thinned(rows[:200]) == rows[:200]
+
+
+DEEPXDE = """
+import os, sys
+os.environ["DDE_BACKEND"] = "pytorch"
+import deepxde, torch
+from multilevel_opt.study.peer_deepxde import _model, _weights
+from problems import Helmholtz, Poisson
+deepxde.config.set_default_float("float64")
+for problem in (Poisson(dim=2, width=7, points="5x6"), Poisson(nu=3.0, width=5, depth=2), Helmholtz(nu=2.0, width=6)):
+    model, network = _model(deepxde, problem, problem.x0)
+    model.compile("adam", lr=1e-3, loss_weights=_weights(problem), verbose=0)
+    model.train_state.set_data_train(*model.data.train_next_batch())
+    _, losses = model._outputs_losses(True, model.train_state.X_train, model.train_state.y_train, None)
+    print(repr(float(losses.sum() if hasattr(losses, "sum") else sum(losses))), file=sys.stderr)
+"""
+
+
+@pytest.mark.slow
+def test_the_loss_of_deepxde_is_ours() -> None:
+    ran = subprocess.run([sys.executable, "-c", DEEPXDE], capture_output=True, text=True, check=True)
+    theirs = [float(line) for line in ran.stderr.splitlines() if line[:1].isdigit()]
+    problems = Poisson(dim=2, width=7, points="5x6"), Poisson(nu=3.0, width=5, depth=2), Helmholtz(nu=2.0, width=6)
+    ours = [float(problem.objective(problem.x0)) for problem in problems]
+    assert theirs == pytest.approx(ours, rel=1e-12)
