@@ -33,12 +33,16 @@ def train(watched: Watched, options: Mapping[str, Any]) -> str:
         raise UnsupportedCombination(
             f"DeepXDE trains networks on boundary value problems, {type(problem).__name__} is none: leave it out"
         )
+    with torch.device(problem.device):  # DeepXDE itself would take an accelerator wherever there is one
+        return _trained(watched, problem, options)
+
+
+def _trained(watched: Watched, problem: PDEProblem, options: Mapping[str, Any]) -> str:
     with watched.clock.paused():
         os.environ["DDE_BACKEND"] = "pytorch"
         import deepxde
 
         deepxde.config.set_default_float(problem.dtype)
-        torch.set_default_device(problem.device)  # this process runs one cell
         model, network = _model(deepxde, problem, watched.x0)
     looking = _looking(deepxde, watched, network)
     quiet = {"display_every": ITERATIONS, "verbose": 0, "callbacks": [looking]}

@@ -102,14 +102,25 @@ def _peer(
     stop = stop_rule(until, problem.metrics, budget["max_iterations"], budget["max_seconds"])
     watched = watch.Watched(problem, stop)
     status, message = watch.run(watched, peer.run, settings)
-    iterations, seconds, loss, gradient, metrics = watched.last()
-    n, counts = watched.x.numel(), (watched.ledger,)
+    last, n = watched.rows[-1], watched.x.numel()
     result = Result(
-        watched.x, loss, gradient, status, message, iterations, (), counts, (n,), seconds, peer.summary, metrics
+        x=watched.x,
+        fun=last.loss,
+        grad=watched.gradient,
+        status=status,
+        message=message,
+        nit=last.iteration,
+        history=(),
+        ledgers=(watched.ledger,),
+        sizes=(n,),
+        seconds=watched.clock.seconds(),
+        linear_algebra=peer.summary,
+        metrics=last.metrics,
+        gradient_norm=last.norm,
     )
     record = record_of(problem, name, method, result, Hierarchy(n), 0.0, until)
     record |= dict.fromkeys(UNKNOWN if peer.counted else (*UNKNOWN, "evaluations"))
-    record["iterations_per_level"] = [iterations]
+    record["iterations_per_level"] = [last.iteration]
     rows: History = [
         [row.iteration, None, row.seconds, row.loss, row.norm, *row.metrics.values()] for row in watched.rows
     ]

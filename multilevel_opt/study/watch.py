@@ -57,7 +57,8 @@ class Watched:
         ledger: evaluations asked for.
         clock: seconds of solving.
         rows: every iterate looked at.
-        x: the last iterate looked at.
+        x: the last iterate looked at, and
+        gradient: ∇f there.
         verdict: why the run ended, or None.
     """
 
@@ -71,7 +72,7 @@ class Watched:
         self.verdict: Verdict | None = None
         self.clock = Clock()
         self._last: tuple[Tensor, Taylor] | None = None
-        self._gradient = torch.zeros_like(self.x0)
+        self.gradient = torch.zeros_like(self.x0)
 
     def expanded(self, x: Tensor, order: int = 1) -> Taylor:
         """Value, gradient and (order 2) exact Hessian products at x; the last point is remembered."""
@@ -109,7 +110,7 @@ class Watched:
         with self.clock.paused():
             self.x = x.detach().clone()
             model = self._known(self.x)
-            self._gradient = model.gradient
+            self.gradient = model.gradient
             loss, norm = float(model.value), float(model.gradient.norm())
             metrics = {name: metric(self.x) for name, metric in self.problem.metrics.items()}
             iteration, seconds = len(self.rows), self.clock.seconds()
@@ -125,11 +126,6 @@ class Watched:
         if self._last is not None and torch.equal(self._last[0], x):
             return self._last[1]
         return self.problem.objective.exact.counted(Ledger()).expand(x, 1)
-
-    def last(self) -> tuple[int, float, float, Tensor, Mapping[str, float]]:
-        """Iteration, seconds, loss, gradient and metrics of the last iterate."""
-        row = self.rows[-1]
-        return row.iteration, self.clock.seconds(), row.loss, self._gradient, row.metrics
 
 
 @contextlib.contextmanager
