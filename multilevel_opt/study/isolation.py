@@ -14,7 +14,6 @@ import ctypes
 import importlib
 import json
 import os
-import resource
 import select
 import signal
 import subprocess
@@ -32,6 +31,11 @@ from multilevel_opt.checkpoint import finite
 from multilevel_opt.errors import InputError
 from multilevel_opt.study.cell import failed, from_plain, solve_cell
 from multilevel_opt.study.grid import Cell
+
+try:
+    import resource
+except ImportError:  # not on Windows, where no cell is forked
+    resource = None  # type: ignore[assignment]
 
 POLL = 0.25  # seconds between two looks at the parent
 HEAVY = "torch._dynamo"  # torch loads it, for seconds, at the first use of torch.func or of its optimizers

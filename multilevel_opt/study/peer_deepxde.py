@@ -20,10 +20,11 @@ from multilevel_opt.pde.operators import Channels
 from multilevel_opt.study.watch import Watched
 
 ITERATIONS = 10**9
+A_CALL = 10
 
 
 def train(watched: Watched, options: Mapping[str, Any]) -> str:
-    """Train by Adam and then L-BFGS, looking after every iteration; returns its message.
+    """Train by Adam and then L-BFGS, looking after every iteration, then after every ten; returns its message.
 
     Raises:
         UnsupportedCombination: the problem is no ``PDEProblem``.
@@ -52,8 +53,8 @@ def _trained(watched: Watched, problem: PDEProblem, options: Mapping[str, Any]) 
         model.train(iterations=options["adam_iterations"], **quiet)
     with watched.clock.paused():
         deepxde.optimizers.config.set_LBFGS_options(maxcor=options["history_size"], ftol=0, gtol=0, maxiter=ITERATIONS)
-        # it looks at an iterate after a call of torch's LBFGS only: one iteration a call
-        deepxde.optimizers.config.LBFGS_options |= {"iter_per_step": 1, "fun_per_step": ITERATIONS}
+        # it looks at an iterate after a call of torch's LBFGS only, and takes a call of one iteration for convergence
+        deepxde.optimizers.config.LBFGS_options |= {"iter_per_step": A_CALL, "fun_per_step": ITERATIONS}
         model.compile("L-BFGS", loss_weights=_weights(problem), verbose=0)
     model.train(**quiet)
     return "the line search of its L-BFGS found no decrease"
@@ -93,6 +94,7 @@ def _weights(problem: PDEProblem) -> list[float]:
 def _looking(deepxde: Any, watched: Watched, network: torch.nn.Module) -> Any:
     class Looking(deepxde.callbacks.Callback):  # type: ignore[misc]
         def on_batch_end(self) -> None:
-            watched.look(parameters_to_vector(network.parameters()).detach())
+            x = parameters_to_vector(network.parameters()).detach()
+            watched.look(x, self.model.train_state.iteration)
 
     return Looking()

@@ -205,7 +205,7 @@ def _threads(pending: Sequence[Cell]) -> int:
 
 def _limited(cell: Cell, jobs: int, scheduler: str | None) -> Cell:
     """The cell with a share of this machine's memory as its limit where it has none."""
-    if cell.limits["memory"] is not None or scheduler is not None:
+    if cell.limits["memory"] is not None or scheduler is not None or not hasattr(os, "sysconf"):
         return cell
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limits: Mapping[str, Any] = {**cell.limits, "memory": machine // jobs}

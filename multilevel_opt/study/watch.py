@@ -105,15 +105,19 @@ class Watched:
         """A numpy vector with the dtype and device of the problem."""
         return torch.as_tensor(np.array(x)).to(self.x0)
 
-    def look(self, x: Tensor) -> None:
-        """Enter an iterate into the history, with the clock stopped; raises ``Ended`` when a rule says so."""
+    def look(self, x: Tensor, number: int | None = None) -> None:
+        """Enter an iterate into the history, with the clock stopped; raises ``Ended`` when a rule says so.
+
+        ``number`` is that of the iteration where not every iterate is looked at.
+        """
         with self.clock.paused():
             self.x = x.detach().clone()
             model = self._known(self.x)
             self.gradient = model.gradient
             loss, norm = float(model.value), float(model.gradient.norm())
             metrics = {name: metric(self.x) for name, metric in self.problem.metrics.items()}
-            iteration, seconds = len(self.rows), self.clock.seconds()
+            iteration = len(self.rows) if number is None else number
+            seconds = self.clock.seconds()
             self.rows.append(Row(iteration, seconds, loss, norm, metrics))
             self.verdict = self._stop(Progress(iteration, loss, norm, seconds, metrics))
             if not isfinite(loss):

@@ -14,7 +14,9 @@ import torch
 import multilevel_opt as mlo
 from multilevel_opt.errors import InputError, UnsupportedCombination
 from multilevel_opt.study import peers as table
+from multilevel_opt.study.isolation import Server
 from multilevel_opt.study.peers import PEERS
+from multilevel_opt.study.run import Study
 from multilevel_opt.study.solvers import solved, thinned
 from problems import Helmholtz, Poisson
 
@@ -150,3 +152,36 @@ def test_the_loss_of_deepxde_is_ours() -> None:
     problems = Poisson(dim=2, width=7, points="5x6"), Poisson(nu=3.0, width=5, depth=2), Helmholtz(nu=2.0, width=6)
     ours = [float(problem.objective(problem.x0)) for problem in problems]
     assert theirs == pytest.approx(ours, rel=1e-12)
+
+
+@pytest.mark.slow
+def test_deepxde_goes_from_our_start_to_our_target() -> None:
+    study = Study.from_text(DEEPXDE_STUDY)
+    server = Server()
+    record = server.solve(study.cells[0])
+    server.close()
+    assert record["error"] is None
+    assert record["status"] == "target"
+    assert record["rmse"] <= 1e-2
+    assert record["evaluations"] is None
+    problem = small()
+    losses = [row[record["history_columns"].index("loss")] for row in record["history"]]
+    numbers = [row[0] for row in record["history"]]
+    assert losses[0] == pytest.approx(float(problem.objective(problem.x0)), rel=1e-12)
+    assert numbers[:21] == list(range(21))
+    assert {b - a for a, b in pairwise(numbers[20:])} == {10}
+    assert all(b <= a * (1 + 1e-9) for a, b in pairwise(losses[20:]))
+
+
+DEEPXDE_STUDY = """
+name = "deepxde"
+seeds = 5
+until = { rmse = 1e-2 }
+[[problems]]
+problem = "poisson"
+parameters = { nu = 3.0, width = 8, points = 40 }
+[[methods]]
+name = "DeepXDE"
+method = "deepxde"
+options = { adam_iterations = 20 }
+"""
