@@ -26,4 +26,3 @@ def study(
     with display or contextlib.nullcontext():
         records = asked.run(jobs, out, scheduler=scheduler, retry_failed=retry_failed, listener=display)
     raise typer.Exit(1 if any(record["error"] for record in records) else 0)
-
