@@ -11,7 +11,7 @@ from multilevel_opt.hierarchy import Hierarchy
 from multilevel_opt.problem import Problem
 from multilevel_opt.record import record_of
 from multilevel_opt.result import Result
-from multilevel_opt.solve import METHODS, cycle_of, method_of, solve, stop_rule
+from multilevel_opt.solve import METHODS, cycle_of, method_of, solve, solver_of, stop_rule
 from multilevel_opt.study import watch
 from multilevel_opt.study.peers import PEERS
 
@@ -41,6 +41,7 @@ def check_method(method: str, options: Mapping[str, Any]) -> None:
             f"levels={levels!r}, coarsening={coarsening!r} of method {method!r} is not a number and a name: correct it"
         )
     chosen, _, _ = method_of(method, levels, coarsening)
+    solver_of(chosen, options.get("curvature"))
     cycle = options.get("cycle", {})
     if not isinstance(cycle, Mapping):
         raise InputError(f"cycle={cycle!r} of method {method!r} is not a table: write cycle = {{ sufficient = 1.0 }}")
@@ -118,7 +119,7 @@ def _peer(
         metrics=last.metrics,
         gradient_norm=last.norm,
     )
-    record = record_of(problem, name, method, result, Hierarchy(n), 0.0, until)
+    record = record_of(problem, name, method, None, result, Hierarchy(n), 0.0, until)
     record |= dict.fromkeys(UNKNOWN if peer.counted else (*UNKNOWN, "evaluations"))
     record["iterations_per_level"] = [last.iteration]
     rows: History = [
