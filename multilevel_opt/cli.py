@@ -41,6 +41,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Multilevel optimization of neural networks and other functions.",
 )
+app.command()(study)
 
 ProblemName = Annotated[
     str, typer.Argument(help="a name listed by 'mlopt problems', or path.py:Class", show_default=False)
@@ -146,9 +147,6 @@ def resume(
             raise typer.Exit(0 if record.get("converged") else 1)
     found = registry.load(asked.problem, _say)
     raise typer.Exit(_run(asked, found, RunFolder(folder), as_json, quiet, resume=True))
-
-
-app.command()(study)
 
 
 @app.command()
