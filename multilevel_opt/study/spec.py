@@ -19,9 +19,11 @@ from pydantic import (
     PositiveInt,
     ValidationError,
     field_validator,
+    model_validator,
 )
 
 from multilevel_opt.errors import InputError
+from multilevel_opt.study.published import Published
 
 
 def _several(value: Any, good: Callable[[Any], bool], wanted: str) -> Any:
@@ -126,6 +128,8 @@ class StudyTable(Table):
         limits: where processes are killed.
         problems: at least one.
         methods: at least one.
+        reference: name of the method that the report compares the others with.
+        published: figures of others, for the report.
     """
 
     name: Name
@@ -136,6 +140,15 @@ class StudyTable(Table):
     limits: Limits = Limits()
     problems: Annotated[tuple[ProblemTable, ...], Field(min_length=1)]
     methods: Annotated[tuple[MethodTable, ...], Field(min_length=1)]
+    reference: Name | None = None
+    published: tuple[Published, ...] = ()
+
+    @model_validator(mode="after")
+    def _known_reference(self) -> StudyTable:
+        names = [method.name for method in self.methods]
+        if self.reference is not None and self.reference not in names:
+            raise ValueError(f"reference {self.reference!r} is none of the methods: name one of {', '.join(names)}")
+        return self
 
     @field_validator("seeds", mode="before")
     @classmethod
@@ -185,6 +198,8 @@ def told(error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"the key {key} is missing: write it"
     reason = first["msg"].removeprefix("Value error, ")
+    if not place:  # found of several tables together
+        return reason
     return f"{key} = {_short(value)} is not allowed: {reason[:1].lower()}{reason[1:]}"
 
 
@@ -213,4 +228,5 @@ _TABLES: dict[str, type[BaseModel]] = {
     "methods": MethodTable,
     "budget": Budget,
     "limits": Limits,
+    "published": Published,
 }

@@ -69,6 +69,8 @@ WRONG = {
         "[budget]\nmax_second = 1\n[[problems]]",
     ): r"unknown key 'max_second' in budget: the keys are max_",
     ("[[problems]]", '[limits]\nmemory = "much"\n[[problems]]'): r"limits\.memory = 'much' is not allowed",
+    ('name = "s"', 'name = "s"\nreference = "l"'): r"reference 'l' is none of the methods: name one of LM, two levels",
+    ("[[problems]]", '[[published]]\nproblem = "p"\nmethd = "m"\n[[problems]]'): r"unknown key 'methd' in published",
     ("[[methods]]", "[[methods]"): r"is not TOML: .*line",
     ("[[methods]]", "[[metods]]"): r"unknown key 'metods'|methods is missing",
 }
