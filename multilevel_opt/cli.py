@@ -226,6 +226,8 @@ def _run(spec: Spec, found: type, folder: RunFolder | None, as_json: bool, quiet
             _print_json(run.record)
         elif not quiet:
             sys.stdout.write(listing.summary(run.record, run.result))
+            for note in run.record["notes"][len(run.hierarchy.notes) :]:
+                _say(note)
     if run.result.status is not Status.INTERRUPTED:
         return 0 if run.result.success else 1
     if folder is not None:

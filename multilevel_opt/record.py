@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from multilevel_opt.hierarchy import Hierarchy
 from multilevel_opt.markup import card, table
@@ -84,6 +85,7 @@ def record_of(
         "peak_memory_bytes": _peak_memory(result.x.device),
         "versions": _versions(),
         **_described(hierarchy),
+        "notes": [*hierarchy.notes, *_remarks(problem, result)],
     }
 
 
@@ -124,12 +126,17 @@ def card_of(record: Mapping[str, Any]) -> str:
     )
 
 
+def _remarks(problem: Problem, result: Result) -> list[str]:
+    """What the problem itself says of the solution, for example that it fits no other points than its own."""
+    remarks: Callable[[Tensor], list[str]] | None = getattr(problem, "remarks", None)
+    return [] if remarks is None else remarks(result.x)
+
+
 def _described(hierarchy: Hierarchy) -> dict[str, Any]:
     """What a record says of the hierarchy beside its sizes."""
     return {
         "level_kinds": ["the objective", *(level.kind for level in hierarchy)],
         "level_nnz": [None, *(level.nnz for level in hierarchy)],
-        "notes": list(hierarchy.notes),
     }
 
 

@@ -59,6 +59,9 @@ EXPECTED: dict[str, Callable[[Names], bool]] = {
         and n["squares"].record["method"] == "lm"
         and n["chain"].success
         and n["hessian"].nnz == 3 * 200 - 2
+        and float(n["middle"]) == pytest.approx(0.37271, rel=1e-2)
+        and n["wave"].success
+        and max(n["fisher"].defects().values()) < 1e-12
         and torch.allclose(n["fit"].x, torch.tensor([2.5, 1.3], dtype=torch.float64), rtol=1e-8)
         and n["together"].njev < n["alone"].njev / 2
         and n["loss"] < 1e-2

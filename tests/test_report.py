@@ -12,6 +12,7 @@ from multilevel_opt import notation, pictures
 from multilevel_opt.callbacks import Forecast, Progress, duration
 from multilevel_opt.errors import InputError
 from multilevel_opt.result import Event
+from multilevel_opt.solution_pictures import draw_solution, solution_picture, solution_values
 from multilevel_opt.study import folder as folders
 from multilevel_opt.study import report
 
@@ -203,12 +204,35 @@ class Wave:
 @pytest.mark.parametrize("factor", [1.0, 1.001, float("nan")])
 def test_solutions_are_drawn(dim: int, knows: bool, factor: float, tmp_path: Path) -> None:
     path = tmp_path / "solution.png"
-    assert pictures.solution_picture(Wave(dim, knows), torch.tensor([factor], dtype=torch.float64), path) == path
+    assert solution_picture(Wave(dim, knows), torch.tensor([factor], dtype=torch.float64), path) == path
     assert path.read_bytes().startswith(PNG)
 
 
+@pytest.mark.parametrize("dim", [1, 2])
+def test_several_functions_and_holes_are_drawn(dim: int, tmp_path: Path) -> None:
+    class Flow(Wave):
+        def solution(self, x: Tensor, z: Tensor) -> Tensor:
+            return torch.stack([z.sum(1), z.prod(1)], dim=1) * x[0]
+
+        def exact(self, z: Tensor) -> Tensor:
+            return torch.stack([z.sum(1), z.prod(1)], dim=1)
+
+        def inside(self, z: Tensor) -> Tensor:
+            return z[:, 0] < 0.7
+
+    problem, x = Flow(dim), torch.ones(1, dtype=torch.float64)
+    values = solution_values(problem, x)
+    assert values is not None
+    assert values["network"].shape == (12**dim, 2)
+    assert np.array_equal(np.isnan(values["exact"][:, 1]), values["points"][:, 0] >= 0.7)
+    assert solution_picture(problem, x, tmp_path / "flow.png") is not None
+    again = folders.read_solution(folders.write_solution(tmp_path / "flow.npz", values))
+    assert again is not None
+    assert draw_solution(again, tmp_path / "again.png").read_bytes() == (tmp_path / "flow.png").read_bytes()
+
+
 def test_a_problem_without_a_solution_has_no_picture(tmp_path: Path) -> None:
-    assert pictures.solution_picture(object(), torch.zeros(1, dtype=torch.float64), tmp_path / "solution.png") is None
+    assert solution_picture(object(), torch.zeros(1, dtype=torch.float64), tmp_path / "solution.png") is None
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,11 +1,9 @@
-"""Fully connected networks as a flat parameter vector, and their starting points.
+"""Networks as functions of points and of one flat parameter vector.
 
-Flat order, as in ``mlp_layout``: for every layer the weight (out, in) row by row, then the bias (out,).
-
-A network of one hidden layer is a sum of r ridges v σ(w·z + b). It can follow a solution of wave number
-ω only if some ridges are about as steep as the solution, |w| ~ ω, and their kinks w·z + b = 0 are spread
-over the domain: the ``scaled`` start draws weights and biases on that scale, and output weights of
-variance 1/r so that u starts of order one at every width. The ``normal`` start is N(0, 1) throughout.
+``MLP``             fully connected, of any depth, with skips and embeddings: derivatives up to order two and
+                    their parameter Jacobian by hand (``operators``, ``adjoints``), higher ones by ``torch.func``
+``ModuleNetwork``   any ``torch.nn.Module``, by ``torch.func``: general and slower
+``Several``         several networks side by side, each with outputs of its own
 """
 
 from __future__ import annotations
@@ -16,61 +14,77 @@ from functools import cached_property
 from itertools import pairwise
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from multilevel_opt.errors import InputError
+from multilevel_opt.errors import InputError, UnsupportedCombination
 from multilevel_opt.objective.layout import Layout, mlp_layout
+from multilevel_opt.objective.module import FlatModule
 from multilevel_opt.pde.activations import Activation, activation
-from multilevel_opt.pde.operators import Channels, Needs, propagate
+from multilevel_opt.pde.adjoints import row_jacobian
+from multilevel_opt.pde.derivatives import channels_of
+from multilevel_opt.pde.embeddings import Embedding
+from multilevel_opt.pde.initialization import Plan, draw
+from multilevel_opt.pde.operators import hidden_layers, output, parameters, propagate
+from multilevel_opt.pde.terms import Needs
 
-VALUE = Needs()
-SPREAD = 0.7  # first-layer weights and biases of the scaled start, relative to ω
+Jets = tuple[Tensor | None, ...]
+Pull = Callable[[Tensor, Tensor], None]
 
 
-@dataclass(frozen=True)
-class MLP:
-    """A network R^d -> R with hidden layers of the given widths.
+class Network:
+    """A function R^d -> R^K of n parameters; a subclass gives ``value``, ``start`` and ``size``.
 
     Attributes:
-        inputs: d.
-        widths: neurons of every hidden layer, at least one layer.
-        activation: a key of ``ACTIVATIONS``.
-
-    Raises:
-        InputError: no hidden layer, a size below 1, or an unknown activation.
+        inputs: coordinates d of a point.
+        outputs: K.
+        parts: how many embeddings it has, one for each network inside it.
     """
 
     inputs: int
-    widths: tuple[int, ...]
-    activation: str = "tanh"
-
-    def __post_init__(self) -> None:
-        if self.inputs < 1 or not self.widths or min(self.widths) < 1:
-            raise InputError(f"a network of {self.inputs} inputs and widths {self.widths} is empty: use sizes >= 1")
-        activation(self.activation)
-
-    @cached_property
-    def layout(self) -> Layout:
-        """Where the parameters lie in the flat vector."""
-        return mlp_layout(self.inputs, self.widths)
+    outputs: int = 1
+    parts: int = 1
 
     @property
     def size(self) -> int:
         """Number of parameters n."""
-        return self.layout.size
+        raise UnsupportedCombination(f"{type(self).__name__} does not say how many parameters it has: define size")
 
     @property
-    def sigma(self) -> Activation:
-        """The activation with its derivatives."""
-        return activation(self.activation)
+    def neurons(self) -> Layout | None:
+        """Where the parameters of every neuron lie, if its neurons can be coarsened."""
+        return None
 
-    def resized(self, widths: Sequence[int]) -> MLP:
-        """The same kind of network with other widths."""
-        return replace(self, widths=tuple(int(w) for w in widths))
+    def value(self, x: Tensor, z: Tensor) -> Tensor:
+        """U at the points z (m, d) for parameters x (n,), shape (m, K); row by row and pure."""
+        raise UnsupportedCombination(f"{type(self).__name__} has no value: define value(self, x, z)")
 
-    def channels(self, x: Tensor, z: Tensor, needs: Needs = VALUE) -> Channels:
-        """U and its derivatives at the points z (m, d) for parameters x (n,)."""
-        return propagate(x, self.layout, self.sigma, z, needs)
+    def jets(self, z: Tensor, needs: Needs) -> Jets:
+        """What is fixed at the points z: the channels (C, m, p) of every embedding, or None."""
+        return (None,) * self.parts
+
+    def channels(self, x: Tensor, z: Tensor, needs: Needs, jets: Jets | None = None) -> Tensor:
+        """The terms of ``needs`` at the points z (m, d), shape (R, m, K): a pure function of x (n,)."""
+        return channels_of(lambda y: self.value(x, y), z, needs)
+
+    def traced(self, x: Tensor, z: Tensor, needs: Needs, jets: Jets) -> tuple[Tensor, Pull]:
+        """The channels, and a function that writes the rows d/dx Σ seeds · channels into a matrix (m, n)."""
+
+        def row(y: Tensor, point: Tensor, seeds: Tensor) -> Tensor:
+            return (Network.channels(self, y, point[None], needs)[:, 0] * seeds).sum()
+
+        def pull(seeds: Tensor, out: Tensor) -> None:
+            if len(seeds):
+                out.copy_(torch.func.vmap(torch.func.grad(row), in_dims=(None, 0, 1))(x, z, seeds))
+            else:
+                out.zero_()
+
+        return self.channels(x, z, needs, jets), pull
+
+    def resized(self, widths: Sequence[int]) -> Network:
+        """The same kind of network with other hidden widths; raises ``UnsupportedCombination`` if it has none."""
+        raise UnsupportedCombination(
+            f"{type(self).__name__} cannot be made smaller: use method 'lm', or coarsening 'random'"
+        )
 
     def start(
         self,
@@ -81,7 +95,7 @@ class MLP:
         dtype: torch.dtype = torch.float64,
         device: torch.device | str = "cpu",
     ) -> Tensor:
-        """A starting vector (n,), drawn on the CPU in float64: one seed, one start on every device.
+        """A starting vector (n,): one seed, one start on every device.
 
         Args:
             init: a key of ``INITIALIZATIONS``.
@@ -93,66 +107,158 @@ class MLP:
         Raises:
             InputError: unknown ``init``.
         """
-        check_init(init)
-        generator = torch.Generator(device="cpu").manual_seed(seed)
-        parts = INITIALIZATIONS[init](self, frequency, generator)
-        return torch.cat([part.reshape(-1) for part in parts]).to(device=device, dtype=dtype)
+        raise UnsupportedCombination(f"{type(self).__name__} has no start: define start")
 
 
-def check_init(name: str) -> None:
-    """Raises InputError, listing the choices, if no initialization has that name."""
-    if name not in INITIALIZATIONS:
-        raise InputError(f"init {name!r} is unknown: choose one of {', '.join(INITIALIZATIONS)}")
+@dataclass(frozen=True)
+class MLP(Network):
+    """A fully connected network R^d -> R^K with hidden layers of the given widths.
 
+    Flat order, as in ``mlp_layout``: for every layer the weight (out, in) row by row, then the bias (out,).
 
-Draws = list[Tensor]
+    Attributes:
+        inputs: d.
+        widths: neurons of every hidden layer, at least one layer.
+        activation: a key of ``ACTIVATIONS``.
+        outputs: K.
+        embedding: what the first layer gets in place of the coordinates, or None.
+        skip: every hidden layer but the first adds its inputs to its outputs; their widths must agree.
 
-
-def _sizes(net: MLP) -> list[tuple[int, int]]:
-    """(in, out) of every layer."""
-    sizes = (net.inputs, *net.widths, 1)
-    return list(pairwise(sizes))
-
-
-def _randn(generator: torch.Generator, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=generator, dtype=torch.float64, device="cpu")
-
-
-def _uniform(generator: torch.Generator, bound: float, *shape: int) -> Tensor:
-    unit = torch.rand(*shape, generator=generator, dtype=torch.float64, device="cpu")
-    return (2.0 * unit - 1.0) * bound
-
-
-def _slopes(generator: torch.Generator, bound: float, *shape: int) -> Tensor:
-    unit = _uniform(generator, 1.0, *shape)
-    return unit.sign() * unit.abs().sqrt() * bound
-
-
-def _zeros(size: int) -> Tensor:
-    return torch.zeros(size, dtype=torch.float64, device="cpu")
-
-
-def _normal(net: MLP, frequency: float, generator: torch.Generator) -> Draws:
-    """Every weight and bias N(0, 1)."""
-    return [_randn(generator, net.size)]
-
-
-def _scaled(net: MLP, frequency: float, generator: torch.Generator) -> Draws:
-    """First weights ±a√U(0, 1) and biases U(-a, a), a = SPREAD ω / steepness; then Glorot, output N(0, 1/r).
-
-    The density of a weight grows with its size: fewer flat ridges than under U(-a, a) for the same
-    steepest one, and it is the steepest ridges that limit the accuracy between collocation points.
+    Raises:
+        InputError: no hidden layer, a size below 1, an unknown activation, or skips between unequal widths.
     """
-    bound = SPREAD * frequency / net.sigma.steepness
-    first, *others, last = _sizes(net)
-    parts = [_slopes(generator, bound, first[1], first[0]), _uniform(generator, bound, first[1])]
-    for n_in, n_out in others:
-        glorot = (6.0 / (n_in + n_out)) ** 0.5 / net.sigma.steepness
-        parts += [_uniform(generator, glorot, n_out, n_in), _zeros(n_out)]
-    return [*parts, _randn(generator, last[0]) * last[0] ** -0.5, _zeros(1)]
+
+    inputs: int
+    widths: tuple[int, ...] = (64,)
+    activation: str = "tanh"
+    outputs: int = 1
+    embedding: Embedding | None = None
+    skip: bool = False
+
+    def __post_init__(self) -> None:
+        if self.inputs < 1 or not self.widths or min(*self.widths, self.outputs) < 1:
+            raise InputError(f"a network of {self.inputs} inputs and widths {self.widths} is empty: use sizes >= 1")
+        if self.skip and len(set(self.widths)) > 1:
+            raise InputError(f"skips need hidden layers of one width, got {self.widths}: use the same everywhere")
+        activation(self.activation)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Where the parameters lie in the flat vector."""
+        return mlp_layout(self._features, self.widths, self.outputs)
+
+    @property
+    def neurons(self) -> Layout | None:
+        return None if self.skip else self.layout
+
+    @property
+    def size(self) -> int:
+        return self.layout.size
+
+    @property
+    def sigma(self) -> Activation:
+        """The activation with its derivatives."""
+        return activation(self.activation)
+
+    def resized(self, widths: Sequence[int]) -> MLP:
+        if self.skip:
+            raise UnsupportedCombination("a network with skips cannot be made smaller: use method 'lm'")
+        return replace(self, widths=tuple(int(w) for w in widths))
+
+    def value(self, x: Tensor, z: Tensor) -> Tensor:
+        return propagate(x, self.layout, self.sigma, self._embedded(z), Needs(), self.skip)[0]
+
+    def jets(self, z: Tensor, needs: Needs) -> Jets:
+        if self.embedding is None or needs.order > 2:
+            return (None,)
+        return (channels_of(self.embedding, z, needs.carried),)
+
+    def channels(self, x: Tensor, z: Tensor, needs: Needs, jets: Jets | None = None) -> Tensor:
+        if needs.order > 2:
+            return super().channels(x, z, needs)
+        return propagate(x, self.layout, self.sigma, self._given(z, needs, jets), needs, self.skip)
+
+    def traced(self, x: Tensor, z: Tensor, needs: Needs, jets: Jets) -> tuple[Tensor, Pull]:
+        if needs.order > 2:
+            return super().traced(x, z, needs, jets)
+        layers = parameters(x, self.layout)
+        inputs = self._given(z, needs, jets)
+        hidden = hidden_layers(layers, inputs, self.sigma, needs, more=1, skip=self.skip)
+
+        def pull(seeds: Tensor, out: Tensor) -> None:
+            row_jacobian(hidden, layers[-1], seeds, needs, self.layout, out)
+
+        return output(hidden[-1], layers[-1], needs), pull
+
+    def start(
+        self,
+        init: str = "scaled",
+        *,
+        seed: int = 0,
+        frequency: float = 1.0,
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | str = "cpu",
+    ) -> Tensor:
+        sizes = list(pairwise((self._features, *self.widths, self.outputs)))
+        omega = frequency if self.embedding is None else self.embedding.frequency(frequency)
+        return draw(init, Plan(sizes, omega, self.sigma.steepness), seed, dtype, device)
+
+    @property
+    def _features(self) -> int:
+        return self.inputs if self.embedding is None else self.embedding.features
+
+    def _embedded(self, z: Tensor) -> Tensor:
+        return z if self.embedding is None else self.embedding(z)
+
+    def _given(self, z: Tensor, needs: Needs, jets: Jets | None) -> Tensor:
+        (jet,) = self.jets(z, needs) if jets is None else jets
+        return z if jet is None else jet
 
 
-INITIALIZATIONS: dict[str, Callable[[MLP, float, torch.Generator], Draws]] = {
-    "normal": _normal,
-    "scaled": _scaled,
-}
+class ModuleNetwork(Network):
+    """A ``torch.nn.Module`` that maps points (m, d) to (m, K) or (m,), row by row; it starts where it is.
+
+    Args:
+        module: its trainable parameters are the unknowns; it must be of the dtype and on the device of the points.
+        inputs: coordinates d of a point.
+
+    Raises:
+        InputError: it has no parameters, or does not take points of d coordinates.
+    """
+
+    def __init__(self, module: nn.Module, inputs: int) -> None:
+        self.flat = FlatModule(module)
+        self.module, self.inputs = module, inputs
+        self._shapes = [module.get_parameter(name).shape for name in self.flat.names]
+        start = self.flat.get()
+        try:
+            with torch.no_grad():
+                shape = module(start.new_full((3, inputs), 0.5)).shape
+        except RuntimeError as error:
+            raise InputError(
+                f"the network does not take points of {inputs} coordinates: {' '.join(str(error).split())}"
+            ) from error
+        if len(shape) not in (1, 2) or shape[0] != 3:
+            raise InputError(f"the network must map points (m, {inputs}) to (m, K), but gave {tuple(shape)} for m = 3")
+        self.outputs = 1 if len(shape) == 1 else shape[1]
+
+    @property
+    def size(self) -> int:
+        return sum(self.flat.sizes)
+
+    def value(self, x: Tensor, z: Tensor) -> Tensor:
+        parts = zip(self.flat.names, torch.split(x, self.flat.sizes), self._shapes, strict=True)
+        values = {name: part.reshape(shape) for name, part, shape in parts}
+        out: Tensor = torch.func.functional_call(self.module, values, (z,))
+        return out if out.ndim == 2 else out[:, None]
+
+    def start(
+        self,
+        init: str = "scaled",
+        *,
+        seed: int = 0,
+        frequency: float = 1.0,
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | str = "cpu",
+    ) -> Tensor:
+        return self.flat.get().to(device=device, dtype=dtype)

@@ -1,8 +1,9 @@
-"""A boundary value problem on a box, solved by a network: the class that users subclass.
+"""A problem of differential equations solved by networks: the class that users subclass.
 
-The unknown u(·; x) is a fully connected network. With t interior and t_b boundary points the loss is
+The unknown u(·; x) is a network, perhaps with an output transform. With the equation at t points and
+conditions at t_b points each the loss is
 
-    L(x) = 1/(2t) ( Σ equation² + λ_p Σ boundary² ) = ½ ‖r(x)‖²
+    L(x) = ½ Σ_b w_b mean_b(e²) = ½ ‖r(x)‖²
 """
 
 from __future__ import annotations
@@ -15,41 +16,56 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor
 
-from multilevel_opt.errors import InputError
+from multilevel_opt.errors import InputError, NonFiniteError
 from multilevel_opt.objective.least_squares import LeastSquares
 from multilevel_opt.pde import sampling as points_of
 from multilevel_opt.pde.activations import activation
-from multilevel_opt.pde.equations import Block, Field
-from multilevel_opt.pde.networks import MLP, check_init
+from multilevel_opt.pde.architectures import architecture
+from multilevel_opt.pde.balance import balanced
+from multilevel_opt.pde.cloud import Cloud
+from multilevel_opt.pde.conditions import Condition
+from multilevel_opt.pde.definition import Definition
+from multilevel_opt.pde.domains import Domain
+from multilevel_opt.pde.equations import Block
+from multilevel_opt.pde.fields import Frame
+from multilevel_opt.pde.initialization import check_init
+from multilevel_opt.pde.measures import Measures
+from multilevel_opt.pde.networks import Network
 from multilevel_opt.pde.residual import PDEResidual
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
 
 @dataclass(frozen=True, kw_only=True)
-class PDEProblem:
-    """A problem of which a subclass gives ``equation`` and ``exact`` (or ``boundary``).
+class PDEProblem(Definition, Measures):
+    """A problem of which a subclass gives ``equation``, and where it holds and with which conditions.
 
     ::
 
         @dataclass(frozen=True, kw_only=True)
-        class Cubic(PDEProblem):
-            def equation(self, u, z):
-                truth = self.exact(z)
-                return -u.laplacian + u.value**3 - torch.pi**2 * truth - truth**3
+        class Heat(PDEProblem):
+            a: float = 0.1
 
-            def exact(self, z):
-                return torch.sin(torch.pi * z[:, 0])
+            def domain(self):
+                return Interval(0, 1) * Time(1)
+
+            def equation(self, u, z):
+                return u.t - self.a * u.xx
+
+            def conditions(self):
+                return [Dirichlet(0.0), Initial(lambda z: torch.sin(torch.pi * z[:, 0]))]
 
     Attributes:
-        dim: number of coordinates d.
+        dim: number of coordinates d, where the domain is a box of any dimension; else that of ``domain()``.
         width: neurons of every hidden layer; None: ``default_width()``.
         depth: number of hidden layers.
         points: interior points in all, or per side as ``"30x30"``; None: ``default_points()``.
         activation: a key of ``ACTIVATIONS``; None: ``default_activation()``.
+        architecture: a key of ``ARCHITECTURES``.
         init: a key of ``INITIALIZATIONS``.
-        sampling: a key of ``SAMPLINGS``; None: equispaced up to two dimensions, else Sobol.
-        boundary_weight: λ_p; None: ``default_boundary_weight(t, t_b)``.
+        sampling: a key of ``SAMPLINGS``; None: ``default_sampling()``.
+        boundary_weight: λ_p of the condition ``boundary``, Σ over boundary points against Σ over interior
+            points; None: ``default_boundary_weight(t, t_b)``.
         seed: of the starting vector and of random points.
         device: ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or a torch.device.
         dtype: ``"float64"``, ``"float32"`` or the torch.dtype.
@@ -65,6 +81,7 @@ class PDEProblem:
     depth: int = 1
     points: int | str | None = None
     activation: str | None = None
+    architecture: str = "mlp"
     init: str = "scaled"
     sampling: str | None = None
     boundary_weight: float | None = None
@@ -75,88 +92,82 @@ class PDEProblem:
     def __post_init__(self) -> None:
         self._at_least("dim", 1)
         self._at_least("depth", 1)
+        if self.overrides("domain"):
+            self._adopt(self.place.dim)
         self._fill("width", self.default_width)
         self._at_least("width", 1)
         self._fill("points", self.default_points)
-        self._fill("sampling", lambda: "equispaced" if self.dim <= 2 else "sobol")
+        self._fill("sampling", self.default_sampling)
         check_init(self.init)
         self._fill("activation", self.default_activation)
         activation(cast(str, self.activation))
-        points_of.check_sampling(self._sampling)
-        points_of.per_side(self._points, self.dim)
+        architecture(self.architecture)
+        points_of.check_sampling(cast(str, self.sampling))
+        points_of.per_side(cast("int | str", self.points), self.dim)
         self._set("dtype", str(self.dtype).removeprefix("torch."))
         if self.dtype not in DTYPES:
             raise InputError(f"dtype {self.dtype!r} is unknown: choose one of {', '.join(DTYPES)}")
         self._set("device", str(_available(self.device)))
-        t, t_b = len(self.interior_points), len(self.boundary_points)
-        self._fill("boundary_weight", lambda: self.default_boundary_weight(t, t_b))
-        if not cast(float, self.boundary_weight) > 0:
+        if not self.overrides("conditions") and not self.overrides("transform"):
+            t, t_b = len(self.interior_points), len(self.boundary_points)
+            self._fill("boundary_weight", lambda: self.default_boundary_weight(t, t_b))
+        if self.boundary_weight is not None and not self.boundary_weight > 0:
             raise InputError(f"boundary_weight must be positive, got {self.boundary_weight}")
 
-    # What a subclass may define
+    @cached_property
+    def place(self) -> Domain:
+        """The domain."""
+        return self.domain()
 
-    @property
-    def bounds(self) -> Sequence[tuple[float, float]]:
-        """(low, high) of every coordinate; the unit cube."""
-        return [(0.0, 1.0)] * self.dim
+    @cached_property
+    def frame(self) -> Frame:
+        """The names of coordinates, functions and unknown scalars."""
+        return Frame(self.place.names, tuple(self.functions()), tuple(self.unknowns()), self.place.space)
 
-    def equation(self, u: Field, z: Tensor) -> Tensor:
-        """Residual of the differential equation at the points z (m, d), shape (m,), row by row."""
-        raise InputError(f"{type(self).__name__} has no equation: define equation(self, u, z)")
-
-    def boundary(self, u: Field, z: Tensor) -> Tensor:
-        """Residual of the boundary condition at z (m, d), shape (m,); u = exact by default."""
-        return u.value - self.exact(z)
-
-    def exact(self, z: Tensor) -> Tensor:
-        """The solution at z (m, d), shape (m,), where it is known."""
-        raise InputError(f"{type(self).__name__} has no exact solution: define exact(self, z), or boundary(self, u, z)")
-
-    def frequency(self) -> float:
-        """Largest wave number of the solution along a coordinate, in radians per unit length."""
-        return float(torch.pi)
-
-    def default_activation(self) -> str:
-        """Activation where none is asked for: tanh; with ``init="normal"`` tanh(z/2), as in the published tables."""
-        return "half-tanh" if self.init == "normal" else "tanh"
-
-    def default_width(self) -> int:
-        """Neurons of a hidden layer where none are asked for."""
-        return 64
-
-    def default_points(self) -> int:
-        """Interior points where none are asked for."""
-        return 100 if self.dim == 1 else 900 if self.dim == 2 else 1024
-
-    def default_boundary_weight(self, t: int, t_b: int) -> float:
-        """λ_p for t interior and t_b boundary points: the mean square on the boundary counts 100 times."""
-        return 100.0 * t / t_b
-
-    # What follows from them
+    @cached_property
+    def cloud(self) -> Cloud:
+        """The points of training."""
+        points = cast("int | str", self.points)
+        return Cloud(self.place, points, cast(str, self.sampling), self.seed, **self._options)
 
     @cached_property
     def interior_points(self) -> Tensor:
         """(t, d)."""
-        options = self._options | {"seed": self.seed}
-        return points_of.interior(self.bounds, self._points, self._sampling, **options)
+        return self.cloud.interior
 
     @cached_property
     def boundary_points(self) -> Tensor:
         """(t_b, d)."""
-        return points_of.boundary(self.bounds, self._points, seed=self.seed, **self._options)
+        return self.cloud.boundary.points
 
     @cached_property
-    def network(self) -> MLP:
+    def network(self) -> Network:
         """The network."""
-        return MLP(self.dim, (cast(int, self.width),) * self.depth, cast(str, self.activation))
+        return self.make_network()
 
     @cached_property
     def residual(self) -> PDEResidual:
-        """r: interior rows, then boundary rows."""
-        z, zb, weight = self.interior_points, self.boundary_points, cast(float, self.boundary_weight)
-        t = len(z)
-        blocks = [Block(z, self.equation, t**-0.5), Block(zb, self.boundary, (weight / t) ** 0.5)]
-        return PDEResidual(self.network, blocks)
+        """r: rows of the equation, then of the conditions.
+
+        Raises:
+            NonFiniteError: it is NaN or infinite at the start.
+            InputError: equations, conditions and network do not fit.
+        """
+        conditions = list(self.conditions())
+        plain = self.rows_of(self.interior_points, self.cloud, conditions)
+        own = self.equation_weight()
+        first = [1.0] if own is None and plain.blocks[0].count == 1 else _listed(own)
+        found = balanced(plain, self.x0, [first, *(_listed(c.weight or c.factor) for c in conditions)])
+        made = plain.with_blocks([_factored(b, c) for b, c in zip(found, [None, *conditions], strict=True)])
+        self._check_finite(made)
+        return made
+
+    def rows_of(self, z: Tensor, cloud: Cloud, conditions: Sequence[Condition]) -> PDEResidual:
+        """The equation at the points z (t, d) and conditions at those of a cloud, all rows with weight one."""
+        blocks = [Block(z, self.equation, name="the equation"), *(c.block(cloud) for c in conditions)]
+        transform = self.transform if self.overrides("transform") else None
+        scales = [abs(value) or 1.0 for value in self.unknowns().values()]
+        return PDEResidual(self.network, blocks, frame=self.frame, transform=transform, scales=scales)
 
     @cached_property
     def objective(self) -> LeastSquares:
@@ -165,12 +176,14 @@ class PDEProblem:
 
     @cached_property
     def x0(self) -> Tensor:
-        """The starting vector (n,)."""
-        return self.network.start(self.init, seed=self.seed, frequency=self.frequency(), **self._options)
+        """The starting vector (n,): that of the network, then the unknown scalars in units of their scales."""
+        start = self.network.start(self.init, seed=self.seed, frequency=self.frequency(), **self._options)
+        scalars = [value / (abs(value) or 1.0) for value in self.unknowns().values()]
+        return torch.cat([start, start.new_tensor(scalars)]) if scalars else start
 
     @property
     def n_residuals(self) -> int:
-        """Rows of the residual, t + t_b."""
+        """Rows of the residual."""
         return self.residual.n_rows
 
     @property
@@ -178,69 +191,27 @@ class PDEProblem:
         """All fields, with defaults filled in, as JSON takes them."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
-    def solution(self, x: Tensor, z: Tensor) -> Tensor:
-        """u(z; x) for z (m, d), shape (m,)."""
-        with torch.no_grad():
-            return cast(Tensor, self.network.channels(x.detach(), z).value)
-
-    def picture_grid(self) -> Tensor:
-        """Points (m, d) for a picture: 500 of a line, or 101 x 101 of the square in the middle of the box."""
-        plane = self._grid(500 if self.dim == 1 else 101, min(self.dim, 2))
-        middle = [(low + high) / 2 for low, high in self.bounds[2:]]
-        rest = plane.new_tensor(middle).expand(len(plane), -1)
-        return torch.cat([plane, rest], dim=1)
-
-    @cached_property
-    def metrics(self) -> dict[str, Callable[[Tensor], float]]:
-        """``rmse`` and ``relative_l2`` by name.
-
-        The test set has 1000 points of an interval, 101 x 101 of a rectangle, else 4096 Sobol points.
-        Empty where ``exact`` is not defined.
-        """
-        return {} if type(self).exact is PDEProblem.exact else {"rmse": self.rmse, "relative_l2": self.relative_l2}
-
-    def rmse(self, x: Tensor) -> float:
-        """√mean((u − exact)²) on the test set; raises ``InputError`` without ``exact``."""
-        last, version, value = self._last_error
-        if last is not x or version != x._version:  # both measures of one iterate cost one evaluation
-            value = float((self.solution(x, self._test_points) - self._truth).square().mean().sqrt())
-            self._set("_last_error", (x, x._version, value))
-        return value
-
-    def relative_l2(self, x: Tensor) -> float:
-        """Rmse / √mean(exact²) on the test set; NaN where the solution is zero, ``InputError`` without ``exact``."""
-        size = float(self._truth.square().mean().sqrt())
-        return self.rmse(x) / size if size else float("nan")
-
-    @cached_property
-    def _last_error(self) -> tuple[Tensor | None, int, float]:
-        return None, 0, float("nan")
-
-    @cached_property
-    def _truth(self) -> Tensor:
-        return self.exact(self._test_points)
-
-    @cached_property
-    def _test_points(self) -> Tensor:
-        if self.dim > 2:
-            return points_of.interior(self.bounds, 4096, "sobol", seed=1, **self._options)
-        return self._grid(1000 if self.dim == 1 else 101, self.dim)
-
-    def _grid(self, side: int, dim: int) -> Tensor:
-        axes = [torch.linspace(low, high, side, **self._options) for low, high in self.bounds[:dim]]
-        return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, dim)
-
     @property
     def _options(self) -> dict[str, Any]:
         return {"dtype": DTYPES[cast(str, self.dtype)], "device": self.device}
 
-    @property
-    def _points(self) -> int | str:
-        return cast("int | str", self.points)
+    def _check_finite(self, residual: PDEResidual) -> None:
+        with torch.no_grad():
+            for block in residual.blocks:
+                r = residual.with_blocks([block])(self.x0).view(block.count, -1)
+                bad = ~torch.isfinite(r).all(0)
+                if bool(bad.any()):
+                    where = [round(float(c), 6) for c in block.points[bad][0]]
+                    raise NonFiniteError(
+                        f"{block.name} is NaN or infinite at {int(bad.sum())} of {len(bad)} points at the start, "
+                        f"first at z = {where}: correct it, or start elsewhere"
+                    )
 
-    @property
-    def _sampling(self) -> str:
-        return cast(str, self.sampling)
+    def _adopt(self, dim: int) -> None:
+        """Take the dimension of the domain where none was given."""
+        if self.dim not in (1, dim):
+            raise InputError(f"dim={self.dim} does not fit the domain of {dim} coordinates: leave dim out")
+        self._set("dim", dim)
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
@@ -253,6 +224,17 @@ class PDEProblem:
         value = getattr(self, name)
         if not isinstance(value, int) or value < low:
             raise InputError(f"{name} must be a whole number >= {low}, got {value!r}")
+
+
+def _listed(weight: float | Sequence[float] | None) -> Sequence[float] | None:
+    return [weight] if isinstance(weight, int | float) else weight
+
+
+def _factored(block: Block, condition: Condition | None) -> Block:
+    """The block with the factor that its condition gives, if it gives one."""
+    if condition is None or condition.factor is None:
+        return block
+    return block.weighted((condition.factor,) * block.count)
 
 
 def _available(device: str | torch.device) -> torch.device:

@@ -1,11 +1,12 @@
 """The residual of a PDE on a network: blocks of equations at points, with a fast Jacobian.
 
-A block is an equation e(u, z) at m_b points with a weight; the residual concatenates weight · e over the
-blocks. Its Jacobian has the rows
+The parameter vector x holds those of the network, then the unknown scalars, each divided by its scale. A
+block is an equation e(u, z) at m_b points with a weight; the residual concatenates weight · e over the blocks,
+equation by equation. A row of its Jacobian is
 
-    dr_i/dx = weight · (∂e/∂value · du/dx + ∂e/∂gradient · d∇u/dx + ∂e/∂laplacian · dΔu/dx)(z_i)
+    dr_i/dx = weight · Σ ∂e/∂channel · d channel(z_i)/dx
 
-with the three small factors from ``equations`` and the rest from ``operators``.
+with the few factors ∂e/∂channel from ``equations`` and the rest from ``sites`` and ``adjoints``.
 """
 
 from __future__ import annotations
@@ -18,17 +19,15 @@ import torch
 from torch import Tensor
 
 from multilevel_opt.errors import InputError
+from multilevel_opt.objective.layout import Block as ParameterBlock
+from multilevel_opt.objective.layout import Layout
 from multilevel_opt.objective.residual import Residual
+from multilevel_opt.pde.constraints import Transform
 from multilevel_opt.pde.equations import Block, probed
-from multilevel_opt.pde.networks import MLP
-from multilevel_opt.pde.operators import (
-    Channels,
-    Needs,
-    hidden_layers,
-    output,
-    parameters,
-    row_jacobian,
-)
+from multilevel_opt.pde.fields import Frame, named
+from multilevel_opt.pde.networks import MLP, Network
+from multilevel_opt.pde.sites import Transformed, site_of
+from multilevel_opt.transfer.blocks import places
 
 CACHE_ENTRIES = 2**19  # Jacobian entries written at a time on a CPU: a few MB stay in its cache
 DEVICE_ENTRIES = 2**27  # the same on an accelerator, where only memory limits a chunk
@@ -43,15 +42,29 @@ class PDEResidual(Residual):
         network: the network.
         blocks: equations at points, all on the same device with the same dtype.
         order: a permutation of the rows of the blocks, or None.
+        frame: names; None: x, y, z and one function u.
+        transform: u = transform(z, n) from points (m, d) and network outputs (m, K), or None.
+        scales: of the unknown scalars, whose values are scale · x.
+
+    Raises:
+        InputError: an equation, a network and their names do not fit; see ``probed`` and ``site_of``.
     """
 
-    def __init__(self, network: MLP, blocks: Sequence[Block], order: Tensor | None = None) -> None:
-        self.network = network
-        self.blocks = tuple(b if b.needs is not None else probed(b) for b in blocks)
-        self.order = order
-        self.layout = network.layout
-        highest = max(_needs(b).order for b in self.blocks)
-        self.channels = 1 if highest == 0 else network.inputs + highest
+    def __init__(
+        self,
+        network: Network,
+        blocks: Sequence[Block],
+        order: Tensor | None = None,
+        *,
+        frame: Frame | None = None,
+        transform: Transform | None = None,
+        scales: Sequence[float] = (),
+    ) -> None:
+        self.network, self.order, self.scales = network, order, tuple(scales)
+        self.frame = frame or Frame(named(blocks[0].points.shape[1]))
+        self.blocks = tuple(b if b.sites else _prepared(b, self.frame, network, transform) for b in blocks)
+        self.layout = _with_scalars(network.neurons, self.frame.unknowns)
+        self.channels = max(site.channels for b in self.blocks for site in b.sites)
 
     @property
     def n_rows(self) -> int:
@@ -60,7 +73,10 @@ class PDEResidual(Residual):
 
     def __call__(self, x: Tensor) -> Tensor:
         """r(x), shapes (n,) -> (m,); ``torch.func`` works through it."""
-        rows = [b.evaluate(_add(self.network.channels(x, b.points, _needs(b)), b.offset)) for b in self._parts(x)]
+        rows = []
+        for block in self.blocks:
+            pieces = [self._rows_of(part, x) for part, _ in self._parts(block, x, 0)]
+            rows.append((pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=1)).reshape(-1))
         r = torch.cat(rows)
         return r if self.order is None else r[self.order]
 
@@ -68,26 +84,48 @@ class PDEResidual(Residual):
         """(r(x), J(x)) of shapes (m,) and (m, n), detached."""
         with torch.no_grad():
             x = x.detach()
-            layers = parameters(x, self.network.layout)
             r, jacobian = x.new_empty(self.n_rows), _empty(self.n_rows, x)
             start = 0
-            for part in self._parts(x):
-                rows = slice(start, start + part.rows)
-                start += part.rows
-                order = _needs(part).order
-                hidden = hidden_layers(layers, part.points, self.network.sigma, order, more=1)
-                channels = _add(output(hidden[-1], layers[-1], _needs(part)), part.offset)
-                r[rows], seeds = part.seeds(channels)
-                row_jacobian(hidden, layers[-1], seeds, self.network.layout, jacobian[rows])
+            for block in self.blocks:
+                for part, places_of in self._parts(block, x, start):
+                    self._write(part, x, places_of, r, jacobian)
+                start += block.rows
             return (r, jacobian) if self.order is None else (r[self.order], jacobian[self.order])
 
-    def _parts(self, x: Tensor) -> Iterator[Block]:
-        """The blocks, cut into pieces that fit the cache."""
+    def _rows_of(self, block: Block, x: Tensor) -> Tensor:
+        mine = x[: self.network.size]
+        return block.evaluate([site.evaluate(mine) for site in block.sites], self._scalars(x, block.points.shape[0]))
+
+    def _write(self, part: Block, x: Tensor, rows: Sequence[slice], r: Tensor, jacobian: Tensor) -> None:
+        """The rows of one piece, and their derivatives."""
+        n = self.network.size
+        traced = [site.traced(x[:n]) for site in part.sites]
+        found, seeds = part.seeds([channels for channels, _ in traced], self._scalars(x, part.points.shape[0]))
+        for place, row, mine in zip(rows, found, seeds, strict=True):
+            r[place] = row
+            out = jacobian[place]
+            traced[0][1](mine[0], out[:, :n])
+            for (_, pull), seed in zip(traced[1:], mine[1:], strict=False):
+                other = torch.empty_like(out[:, :n])
+                pull(seed, other)
+                out[:, :n] += other
+            if self.scales:
+                out[:, n:] = mine[-1] * x.new_tensor(self.scales)
+
+    def _scalars(self, x: Tensor, m: int) -> Tensor | None:
+        """Values of the unknown scalars, (m, P)."""
+        if not self.scales:
+            return None
+        return (x[self.network.size :] * x.new_tensor(self.scales)).expand(m, -1)
+
+    def _parts(self, block: Block, x: Tensor, start: int) -> Iterator[tuple[Block, list[slice]]]:
+        """A block cut into pieces that fit the cache, with the rows of every equation."""
         entries = CACHE_ENTRIES if x.device.type == "cpu" else DEVICE_ENTRIES
-        step = max(32, entries // x.numel())
-        for block in self.blocks:
-            for low in range(0, max(1, block.rows), step):
-                yield block if block.rows <= step else block.take(slice(low, low + step))
+        step, m = max(32, entries // x.numel()), block.points.shape[0]
+        for low in range(0, max(1, m), step):
+            high = min(m, low + step)
+            rows = [slice(start + e * m + low, start + e * m + high) for e in range(block.count)]
+            yield block if m <= step else block.take(slice(low, high)), rows
 
     def rows(self, ids: Tensor) -> PDEResidual:
         """The residual r(x)[ids]; only those points are evaluated.
@@ -97,60 +135,94 @@ class PDEResidual(Residual):
         """
         ids = ids if self.order is None else self.order[ids]
         blocks: list[Block] = []
-        places: list[Tensor] = []
+        where: list[Tensor] = []
         start = 0
         for block in self.blocks:
-            mine = ((ids >= start) & (ids < start + block.rows)).nonzero()[:, 0]
-            blocks.append(block.take(ids[mine] - start))
-            places.append(mine)
-            start += block.rows
-        place = torch.cat(places)
+            for part in _by_equation(block):
+                mine = ((ids >= start) & (ids < start + part.rows)).nonzero()[:, 0]
+                blocks.append(part.take(ids[mine] - start))
+                where.append(mine)
+                start += part.rows
+        place = torch.cat(where)
         if place.numel() != ids.numel():
             raise InputError(f"row numbers must lie in 0..{start - 1}, got {int(ids.min())}..{int(ids.max())}")
         blocks = [block for block in blocks if block.rows] or blocks[:1]
         in_order = bool((place[1:] > place[:-1]).all())
-        return PDEResidual(self.network, blocks, None if in_order else torch.argsort(place))
+        return self._with(self.network, blocks, None if in_order else torch.argsort(place))
 
     def resized(self, widths: Sequence[int]) -> PDEResidual:
         """The same equations for a network with other hidden widths."""
-        return PDEResidual(self.network.resized(widths), self.blocks, self.order)
+        small = self.network.resized(widths)
+        blocks = []
+        for block in self.blocks:
+            sites = [
+                replace(s, network=s.network.resized(widths) if s.network is not self.network else small)
+                for s in block.sites
+            ]
+            blocks.append(replace(block, sites=tuple(sites)))
+        return self._with(small, blocks, self.order)
 
     def subnetwork(self, x: Tensor, neurons: Tensor) -> tuple[Residual, Tensor]:
-        """The residual of some neurons (k,) and the output bias, the other neurons frozen at x.
+        """The residual of some neurons (k,), the output biases and the scalars, the other neurons frozen at x.
 
         Raises:
-            UnsupportedCombination: the network has several hidden layers.
+            UnsupportedCombination: the network has several hidden layers, or a transform and derivatives above two.
         """
-        if len(self.network.widths) != 1:
+        network = self.network
+        sites = [site for block in self.blocks for site in block.sites]
+        whole = not isinstance(network, MLP) or network.neurons is None or len(network.widths) != 1
+        if whole or any(isinstance(site.network, Transformed) for site in sites):
             return super().subnetwork(x, neurons)
+        assert isinstance(network, MLP)
+        assert self.layout is not None
         neurons = neurons.to(x.device)
-        others = torch.ones(self.network.widths[0], dtype=torch.bool, device=x.device)
+        others = torch.ones(network.widths[0], dtype=torch.bool, device=x.device)
         others[neurons] = False
         rest = others.nonzero()[:, 0]
-        blocks = self.blocks
+        chosen = network.resized((neurons.numel(),))
+        blocks = tuple(replace(b, sites=tuple(replace(s, network=chosen) for s in b.sites)) for b in self.blocks)
         if rest.numel():
-            index = _neuron_parameters(self.network, rest)
-            frozen = x.detach()[index].clone()
-            frozen[-1] = 0.0
-            net = self.network.resized((rest.numel(),))
+            frozen = x.detach()[places(network.layout, rest)].clone()
+            frozen[-network.outputs :] = 0.0
             with torch.no_grad():
-                blocks = tuple(
-                    replace(b, offset=_add(net.channels(frozen, b.points, _needs(b)), b.offset)) for b in blocks
-                )
-        chosen = PDEResidual(self.network.resized((neurons.numel(),)), blocks, self.order)
-        return chosen, _neuron_parameters(self.network, neurons)
+                blocks = tuple(_frozen(b, network.resized((rest.numel(),)), frozen) for b in blocks)
+        return self._with(chosen, blocks, self.order), places(self.layout, neurons)
+
+    def with_blocks(self, blocks: Sequence[Block]) -> PDEResidual:
+        """The residual of other blocks, made for the same network and names."""
+        return self._with(self.network, blocks, None)
+
+    def _with(self, network: Network, blocks: Sequence[Block], order: Tensor | None) -> PDEResidual:
+        return PDEResidual(network, blocks, order, frame=self.frame, scales=self.scales)
 
 
-def _needs(block: Block) -> Needs:
+def _prepared(block: Block, frame: Frame, network: Network, transform: Transform | None) -> Block:
+    block = probed(block, frame)
     assert block.needs is not None
-    return block.needs
+    sets = [block.points] if block.partners is None else [block.points, block.partners]
+    sites = tuple(site_of(network, transform, z, block.needs, len(frame.outputs)) for z in sets)
+    return replace(block, sites=sites)
 
 
-def _add(a: Channels, b: Channels | None) -> Channels:
-    """Channel by channel a + b, where b is given."""
-    if b is None:
-        return a
-    return Channels(*(p if p is None or q is None else p + q for p, q in zip(a, b, strict=True)))
+def _by_equation(block: Block) -> list[Block]:
+    """A block for each equation."""
+    if block.count == 1:
+        return [block]
+    assert block.only is not None
+    return [replace(block, only=(e,)) for e in block.only]
+
+
+def _frozen(block: Block, network: MLP, x: Tensor) -> Block:
+    """The block with the channels of a frozen network added."""
+    sites = [replace(site, offset=replace(site, network=network).of_network(x)) for site in block.sites]
+    return replace(block, sites=tuple(sites))
+
+
+def _with_scalars(layout: Layout | None, names: Sequence[str]) -> Layout | None:
+    if layout is None or not names:
+        return layout
+    own = [ParameterBlock(name, layout.size + k, (1,), (None,)) for k, name in enumerate(names)]
+    return Layout((*layout.blocks, *own), layout.widths)
 
 
 def _empty(rows: int, x: Tensor) -> Tensor:
@@ -163,12 +235,3 @@ def _empty(rows: int, x: Tensor) -> Tensor:
         return x.new_empty(rows, x.numel())
     memory = torch.from_numpy(np.empty(size, dtype=np.uint8))
     return memory.view(x.dtype).view(rows, x.numel())
-
-
-def _neuron_parameters(network: MLP, neurons: Tensor) -> Tensor:
-    """Flat indices of some neurons of the only hidden layer, in the order of the smaller network."""
-    d, r = network.inputs, network.widths[0]
-    columns = torch.arange(d, device=neurons.device)
-    rows = (neurons[:, None] * d + columns).reshape(-1)
-    last = neurons.new_full((1,), r * (d + 2))
-    return torch.cat([rows, r * d + neurons, r * (d + 1) + neurons, last])

@@ -37,11 +37,19 @@ def per_side(points: int | str, dim: int) -> tuple[int, ...]:
     return (max(1, round(counts[0] ** (1.0 / dim))),) * dim
 
 
+def is_grid(points: int | str, sampling: str) -> bool:
+    """Whether the points form a tensor grid, so that their number is a product."""
+    return sampling == "equispaced" or (isinstance(points, str) and "x" in points.lower())
+
+
+def no_grid(sampling: str) -> str:
+    """The sampling for points of which any number may be asked."""
+    return "sobol" if sampling == "equispaced" else sampling
+
+
 def total(points: int | str, dim: int, sampling: str) -> int:
     """Number of interior points that ``interior`` makes."""
-    sides = per_side(points, dim)
-    tensor = sampling == "equispaced" or (isinstance(points, str) and "x" in points.lower())
-    return prod(sides) if tensor else int(points)
+    return prod(per_side(points, dim)) if is_grid(points, sampling) else int(points)
 
 
 def _equispaced(sides: Sequence[int], count: int, seed: int) -> Array:
@@ -65,10 +73,15 @@ def _sobol_points(dim: int, count: int, seed: int) -> Array:
     return np.asarray(qmc.Sobol(dim, scramble=True, rng=seed).random_base2(power))[:count]
 
 
+def _uniform(sides: Sequence[int], count: int, seed: int) -> Array:
+    return np.random.default_rng(seed).random((count, len(sides)))
+
+
 SAMPLINGS: dict[str, Callable[[Sequence[int], int, int], Array]] = {
     "equispaced": _equispaced,
     "lhs": _lhs,
     "sobol": _sobol,
+    "uniform": _uniform,
 }
 
 
@@ -119,28 +132,39 @@ def boundary(
     The two ends if d = 1; equispaced along the four sides, corners once, if d = 2; a Sobol sequence on
     every face if d > 2, in all at most about as many as interior points.
     """
-    dim = len(bounds)
+    return _placed(unit_boundary(len(bounds), points, "equispaced", seed)[0], bounds, dtype, device)
+
+
+def unit_boundary(dim: int, points: int | str, sampling: str, seed: int) -> tuple[Array, NDArray[np.intp]]:
+    """Points (t_b, d) on the boundary of the unit cube, and the face of each: 2k where z_k = 0, 2k + 1 where z_k = 1.
+
+    In the plane they are equispaced, or one at random in each of as many equal pieces.
+    """
     sides = per_side(points, dim)
     if dim == 1:
-        unit = np.array([[0.0], [1.0]])
-    elif dim == 2:
-        unit = _perimeter(*sides)
-    else:
-        unit = _faces(dim, total(points, dim, "sobol"), seed)
-    return _placed(unit, bounds, dtype, device)
+        return np.array([[0.0], [1.0]]), np.array([0, 1])
+    if dim == 2:
+        shift = 0.0 if sampling == "equispaced" else np.random.default_rng(seed).random(2 * sum(sides))
+        return _perimeter(sides[0], sides[1], shift)
+    return _faces(dim, total(points, dim, "sobol"), seed)
 
 
-def _perimeter(nx: int, ny: int) -> Array:
-    x, y = np.arange(nx) / nx, np.arange(ny) / ny
-    bottom, right = np.stack([x, 0 * x], 1), np.stack([0 * y + 1, y], 1)
-    return np.concatenate([bottom, right, 1.0 - bottom, 1.0 - right])
+def _perimeter(nx: int, ny: int, shift: float | Array) -> tuple[Array, NDArray[np.intp]]:
+    counts = (nx, ny, nx, ny)
+    side = np.repeat(np.arange(4), counts)
+    place = (np.concatenate([np.arange(n) for n in counts]) + shift) / np.repeat(counts, counts)
+    zero, one = 0.0 * place, 0.0 * place + 1.0
+    x = np.choose(side, [place, one, 1.0 - place, zero])
+    y = np.choose(side, [zero, place, one, 1.0 - place])
+    return np.stack([x, y], axis=1), np.array([2, 1, 3, 0])[side]
 
 
-def _faces(dim: int, count: int, seed: int) -> Array:
+def _faces(dim: int, count: int, seed: int) -> tuple[Array, NDArray[np.intp]]:
     each = max(1, min(round(count ** ((dim - 1) / dim)), count // (2 * dim)))
     flat = _sobol_points(dim - 1, 2 * dim * each, seed)
     pairs = zip(np.split(flat, 2 * dim), range(2 * dim), strict=True)
-    return np.concatenate([np.insert(part, face // 2, float(face % 2), axis=1) for part, face in pairs])
+    z = np.concatenate([np.insert(part, face // 2, float(face % 2), axis=1) for part, face in pairs])
+    return z, np.repeat(np.arange(2 * dim), each)
 
 
 def _placed(unit: Array, bounds: Bounds, dtype: torch.dtype, device: torch.device | str) -> Tensor:

@@ -12,9 +12,10 @@ from typing import Any
 
 from multilevel_opt.checkpoint import write_json, written
 from multilevel_opt.errors import InputError
-from multilevel_opt.pictures import convergence_picture, draw_solution, drawable, solution_values
+from multilevel_opt.pictures import convergence_picture
 from multilevel_opt.problem import Problem
 from multilevel_opt.record import ERRORS, SCHEMA, counted, level_rows
+from multilevel_opt.solution_pictures import draw_solution, drawable, solution_values
 from multilevel_opt.solve import Run
 from multilevel_opt.study.folder import (
     Spec,

@@ -127,8 +127,7 @@ def selection(layout: Layout, neurons: Tensor) -> TransferOperator:
     inside = bool(((neurons >= 0) & (neurons < width)).all())
     if not inside or torch.unique(neurons).numel() != neurons.numel():
         raise InputError(f"neurons must be different indices in 0..{width - 1}")
-    places = [_places(block, neurons) for block in layout.blocks]
-    return TransferOperator(Selection(torch.cat(places), layout.size), neurons=neurons)
+    return TransferOperator(Selection(places(layout, neurons), layout.size), neurons=neurons)
 
 
 def random_orthonormal(size: Layout | int, n_coarse: int, generator: torch.Generator, like: Tensor) -> TransferOperator:
@@ -149,6 +148,11 @@ def random_orthonormal(size: Layout | int, n_coarse: int, generator: torch.Gener
     gauss = torch.randn(n, n_coarse, generator=generator, device=generator.device, dtype=like.dtype)
     q, r = torch.linalg.qr(gauss)
     return TransferOperator((q * torch.where(r.diagonal() < 0, -1.0, 1.0).to(q.dtype)).to(like.device))
+
+
+def places(layout: Layout, neurons: Tensor) -> Tensor:
+    """Flat indices of the parameters of the chosen neurons and of those that belong to none, int64."""
+    return torch.cat([_places(block, neurons) for block in layout.blocks])
 
 
 def _places(block: Block, neurons: Tensor) -> Tensor:

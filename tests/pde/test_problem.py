@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from multilevel_opt.errors import InputError
-from multilevel_opt.pde import MLP, Channels, Field, PDEProblem
+from multilevel_opt.pde import MLP, Field, PDEProblem
 from problems import Poisson
 
 # torch compiles its own decompositions when forward differentiation is first used.
@@ -27,21 +27,19 @@ class Cubic(PDEProblem):
         return torch.sin(torch.pi * z[:, 0])
 
 
-def truth_channels(problem: PDEProblem, z: Tensor) -> Channels:
-    """u, ∇u and Δu of the exact solution, by automatic differentiation."""
-    u = lambda point: problem.exact(point[None])[0]  # noqa: E731
-    gradient = torch.stack([torch.func.grad(u)(point) for point in z])
-    laplacian = torch.stack([torch.func.hessian(u)(point).trace() for point in z])
-    return Channels(problem.exact(z), gradient, laplacian)
-
-
 @pytest.mark.parametrize(
     "problem", [Poisson(nu=7), Poisson(dim=2, k=3, points=25), Poisson(dim=3, points=20), Cubic(points=20)]
 )
 def test_the_truth_satisfies_the_equations(problem: PDEProblem) -> None:
-    z, zb = problem.interior_points, problem.boundary_points
-    assert float(problem.equation(Field(truth_channels(problem, z)), z).abs().max()) < 1e-8
-    assert float(problem.boundary(Field(truth_channels(problem, zb)), zb).abs().max()) < 1e-8
+    assert max(problem.defects().values()) < 1e-8
+
+
+def test_a_wrong_truth_shows() -> None:
+    class Wrong(Poisson):
+        def exact(self, z: Tensor) -> Tensor:
+            return 1.001 * super().exact(z) + 1e-3
+
+    assert Wrong(nu=7).defects()["the equation"] > 0.01
 
 
 def test_defaults_of_poisson() -> None:
@@ -57,9 +55,10 @@ def test_the_loss_is_that_of_the_formula() -> None:
     problem = Poisson(dim=2, width=5, points=16)
     t, weight = 16, float(problem.boundary_weight or 0)
     z, zb = problem.interior_points, problem.boundary_points
-    u = Field(problem.network.channels(problem.x0, z, problem.residual.blocks[0].needs))  # type: ignore[arg-type]
-    ub = Field(problem.network.channels(problem.x0, zb))
-    inner, outer = problem.equation(u, z).square(), problem.boundary(ub, zb).square()
+    u = problem.function(problem.x0)
+    lap = torch.stack([torch.func.hessian(lambda y: u(y[None])[0])(point).trace() for point in z])
+    inner = (-lap - 2 * (2 * torch.pi) ** 2 * problem.exact(z)).square()
+    outer = (u(zb) - problem.exact(zb)).square()
     loss = (inner.sum() + weight * outer.sum()) / (2 * t)
     torch.testing.assert_close(problem.objective(problem.x0), loss)
     torch.testing.assert_close(loss, 0.5 * (inner.mean() + 100 * outer.mean()))
@@ -116,7 +115,7 @@ def test_a_problem_without_exact_solution_has_no_metrics() -> None:
             return u.value
 
     problem = Unknown(points=5)
-    assert problem.metrics == {}
+    assert set(problem.metrics) == {"residual", "held_out"}
     assert problem.n_residuals == 7
 
 

@@ -6,6 +6,7 @@ from multilevel_opt.errors import InputError, ShapeError, UnsupportedCombination
 from multilevel_opt.objective.residual import Residual, dense_jacobian
 from multilevel_opt.pde import MLP, Block, Field, PDEResidual
 from multilevel_opt.pde import residual as module
+from multilevel_opt.pde.terms import VALUE, Needs, laplacian, partial
 
 # torch compiles its own decompositions when forward differentiation is first used.
 
@@ -120,7 +121,8 @@ def test_a_resized_residual_has_the_same_rows() -> None:
 
 def test_channels_are_what_equations_read() -> None:
     residual, _ = make()
-    assert [b.needs for b in residual.blocks] == [(True, True, True), (True, False, False)]
+    every = Needs((VALUE, partial(0), partial(1), laplacian((0, 1))))
+    assert [b.needs for b in residual.blocks] == [every, Needs((VALUE,))]
     assert residual.channels == 4
     assert PDEResidual(residual.network, residual.blocks[1:]).channels == 1
     first_order = Block(residual.blocks[0].points, lambda u, z: u.gradient[:, 0])

@@ -1,0 +1,260 @@
+"""Domains of the plane: polygons with holes, discs, signed-distance sets, and unions, differences, intersections.
+
+    Rectangle(-1, 1, -1, 1) - Disc((0.4, 0), 0.2)          Polygon([(0, 0), (2, 0), (0, 1)]) | Disc((0, 0), 0.5)
+
+Shapely does the geometry on polygons, which is robust where boundaries touch. Curved pieces are polygons of
+many sides whose vertices lie on a level set {f = 0}; a point drawn on such a side is moved onto the level set,
+and its normal is that of f, so that boundary data are exact to rounding although the polygon is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import pi
+
+import contourpy
+import numpy as np
+import shapely
+import torch
+from torch import Tensor
+
+from multilevel_opt.errors import InputError
+from multilevel_opt.pde import sampling as boxes
+from multilevel_opt.pde.domains import Domain
+from multilevel_opt.pde.sampling import Array
+
+SIDES = 512  # of a polygon in place of a disc
+CELLS = 200  # per side of the grid on which a level set is traced
+NEWTON = 4
+ON = 1e-9  # a vertex is on a level set when it is as near, relative to the size of the region
+
+Level = Callable[[Array], tuple[Array, Array]]  # points (m, 2) -> f (m,) and its gradient (m, 2)
+
+
+@dataclass(frozen=True, eq=False)
+class Region(Domain):
+    """A set of the plane with coordinates x and y; made by the functions below and by ``|``, ``-`` and ``&``.
+
+    Attributes:
+        shape: the polygon or polygons.
+        levels: the level sets of its curved pieces.
+        axes: names of the coordinates.
+
+    Raises:
+        InputError: it is empty.
+    """
+
+    shape: shapely.Geometry
+    levels: tuple[Level, ...] = ()
+    axes: tuple[str, str] = field(default=("x", "y"))
+
+    def __post_init__(self) -> None:
+        if not self.shape.area > 0:
+            raise InputError("the domain is empty: no points are left of the sets that were joined or subtracted")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.axes
+
+    @property
+    def bounds(self) -> tuple[tuple[float, float], ...]:
+        left, bottom, right, top = self.shape.bounds
+        return (left, right), (bottom, top)
+
+    @property
+    def measure(self) -> float:
+        return float(self.shape.area)
+
+    @property
+    def perimeter(self) -> float:
+        """Length of the boundary, holes included."""
+        return float(self.shape.length)
+
+    def contains(self, z: Array) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+        return np.asarray(shapely.intersects_xy(self._widened, z[:, 0], z[:, 1]))
+
+    def inside(self, z: Array) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+        return np.asarray(shapely.intersects_xy(self._prepared, z[:, 0], z[:, 1]))
+
+    def distance(self, z: Array) -> Array:
+        """Signed distance of the points (m, 2) to the boundary, (m,): negative inside."""
+        there = shapely.points(z)
+        away = np.asarray(shapely.distance(there, self.shape.boundary))
+        return np.where(shapely.intersects(self._prepared, there), -away, away)
+
+    def boundary(self, points: int | str, sampling: str, seed: int) -> tuple[Array, Array]:
+        t = int(np.prod(boxes.per_side(points, 2)))
+        count = max(8, round(self.perimeter * (t / self.measure) ** 0.5))
+        shift = 0.5 if sampling == "equispaced" else np.random.default_rng(seed).random(count)
+        return self._along(self.perimeter * (np.arange(count) + shift) / count)
+
+    def _along(self, arc: Array) -> tuple[Array, Array]:
+        """Points and outward normals at the arc lengths (k,), the rings one after the other."""
+        starts, ends, left = self._edges
+        lengths = np.linalg.norm(ends - starts, axis=1)
+        after = np.cumsum(lengths)
+        edge = np.minimum(np.searchsorted(after, arc, side="right"), len(lengths) - 1)
+        share = np.clip((arc - after[edge] + lengths[edge]) / lengths[edge], 0.0, 1.0)
+        z = starts[edge] + share[:, None] * (ends[edge] - starts[edge])
+        along = (ends - starts)[edge] / lengths[edge, None]
+        normals = np.stack([along[:, 1], -along[:, 0]], axis=1) * left[edge, None]
+        for level, curved in zip(self.levels, self._curved, strict=True):
+            mine = curved[edge]
+            if mine.any():
+                z[mine], slope = _onto(level, z[mine])
+                side = np.sign((slope * normals[mine]).sum(1))
+                normals[mine] = np.where(side, side, 1.0)[:, None] * slope
+        return z, normals
+
+    @cached_property
+    def _edges(self) -> tuple[Array, Array, Array]:
+        """Ends of all sides of the polygons, (e, 2) each, and 1 where the inside lies to the left, else -1."""
+        starts, ends, left = [], [], []
+        for polygon in shapely.get_parts(self.shape):
+            for number, ring in enumerate([polygon.exterior, *polygon.interiors]):
+                vertices = shapely.get_coordinates(ring)
+                vertices = vertices[np.append(True, np.any(np.diff(vertices, axis=0) != 0, axis=1))]
+                starts.append(vertices[:-1])
+                ends.append(vertices[1:])
+                inside = shapely.is_ccw(ring) == (number == 0)
+                left.append(np.full(len(vertices) - 1, 1.0 if inside else -1.0))
+        return np.concatenate(starts), np.concatenate(ends), np.concatenate(left)
+
+    @cached_property
+    def _curved(self) -> list[np.ndarray[tuple[int, ...], np.dtype[np.bool_]]]:
+        """For every level set which sides have both ends on it."""
+        starts, ends, _ = self._edges
+        near = ON * self._size
+        return [(np.abs(f(starts)[0]) <= near) & (np.abs(f(ends)[0]) <= near) for f in self.levels]
+
+    @property
+    def _size(self) -> float:
+        return max(high - low for low, high in self.bounds)
+
+    @cached_property
+    def _prepared(self) -> shapely.Geometry:
+        shapely.prepare(self.shape)
+        return self.shape
+
+    @cached_property
+    def _widened(self) -> shapely.Geometry:
+        """A little larger, so that points drawn on the boundary count as inside: a chord lies within its arc."""
+        sag = self._size * (pi / SIDES) ** 2 if self.levels else 0.0
+        wide = self.shape.buffer(sag + 1e-12 * self._size)
+        shapely.prepare(wide)
+        return wide
+
+    def __or__(self, other: Region) -> Region:
+        return self._joined(shapely.union(self.shape, other.shape), other)
+
+    def __sub__(self, other: Region) -> Region:
+        return self._joined(shapely.difference(self.shape, other.shape), other)
+
+    def __and__(self, other: Region) -> Region:
+        return self._joined(shapely.intersection(self.shape, other.shape), other)
+
+    def _joined(self, shape: shapely.Geometry, other: Region) -> Region:
+        flat = [part for part in shapely.get_parts(shape) if part.area > 1e-12 * max(self.measure, other.measure)]
+        return Region(shapely.MultiPolygon(flat), (*self.levels, *other.levels), self.axes)
+
+
+def Polygon(  # noqa: N802 - reads as the class it makes
+    corners: Sequence[tuple[float, float]], holes: Sequence[Sequence[tuple[float, float]]] = ()
+) -> Region:
+    """The polygon of these corners, without the holes.
+
+    Raises:
+        InputError: fewer than three corners, or sides that cross.
+    """
+    if len(corners) < 3:
+        raise InputError(f"a polygon needs at least 3 corners, got {len(corners)}")
+    shape = shapely.Polygon(corners, holes)
+    if not shape.is_valid:
+        raise InputError(f"the polygon is not simple ({shapely.is_valid_reason(shape)}): give corners in order")
+    return Region(shape)
+
+
+def Rectangle(left: float, right: float, bottom: float, top: float) -> Region:  # noqa: N802 - as above
+    """The rectangle (left, right) x (bottom, top), for set operations."""
+    if not (left < right and bottom < top):
+        raise InputError(f"the rectangle ({left}, {right}) x ({bottom}, {top}) is empty: give low < high")
+    return Region(shapely.box(left, bottom, right, top))
+
+
+def Disc(centre: tuple[float, float], radius: float) -> Region:  # noqa: N802 - as above
+    """The disc of a centre and a radius.
+
+    Raises:
+        InputError: the radius is not positive.
+    """
+    if not radius > 0:
+        raise InputError(f"a disc needs a positive radius, got {radius}")
+    middle = np.asarray(centre, dtype=np.float64)
+    angle = 2 * pi * np.arange(SIDES) / SIDES
+    corners = middle + radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+
+    def level(z: Array) -> tuple[Array, Array]:
+        away = z - middle
+        norm = np.linalg.norm(away, axis=1)
+        return norm - radius, away / np.maximum(norm, 1e-300)[:, None]
+
+    return Region(shapely.Polygon(corners), (level,))
+
+
+def Implicit(  # noqa: N802 - as above
+    function: Callable[[Tensor], Tensor], bounds: Sequence[tuple[float, float]], cells: int = CELLS
+) -> Region:
+    """The set {f < 0} in a box, for example of a signed distance.
+
+    Args:
+        function: f, smooth near its zeros, (m, 2) -> (m,), in torch and row by row.
+        bounds: (low, high) of x and of y.
+        cells: per side of the grid on which the boundary is traced; features smaller than a cell are missed.
+
+    Raises:
+        InputError: f is nowhere negative on that grid.
+    """
+    (left, right), (bottom, top) = bounds
+    x, y = np.linspace(left, right, cells + 1), np.linspace(bottom, top, cells + 1)
+    grid = np.stack(np.meshgrid(x, y), axis=-1)
+
+    def level(z: Array) -> tuple[Array, Array]:
+        there = torch.as_tensor(z, device="cpu").requires_grad_()
+        with torch.enable_grad():
+            f = function(there)
+            (slope,) = torch.autograd.grad(f.sum(), there)
+        return f.detach().numpy(), slope.numpy()
+
+    f = level(grid.reshape(-1, 2))[0].reshape(grid.shape[:2])
+    if not (f < 0).any():
+        raise InputError("the domain is empty: its function is nowhere negative in the bounds given")
+    padded = np.pad(f, 1, constant_values=float(np.abs(f).max()) or 1.0)
+    wide_x = np.concatenate([[left], x, [right]])
+    wide_y = np.concatenate([[bottom], y, [top]])
+    rings = contourpy.contour_generator(wide_x, wide_y, padded).lines(0.0)
+    shape = shapely.Polygon()
+    polygons = (shapely.Polygon(_moved(level, np.asarray(r), bounds)) for r in rings if len(r) > 3)
+    for ring in sorted(polygons, key=lambda p: -p.area):
+        shape = shapely.symmetric_difference(shape, shapely.make_valid(ring))
+    return Region(shape, (level,))
+
+
+def _moved(level: Level, ring: Array, bounds: Sequence[tuple[float, float]]) -> Array:
+    """The vertices of a traced ring on {f = 0}; those on the edge of the box stay there."""
+    low, high = np.array(bounds, dtype=np.float64).T
+    near = 1e-9 * (high - low)
+    inner = ((ring > low + near) & (ring < high - near)).all(axis=1)
+    out = ring.copy()
+    out[inner] = _onto(level, ring[inner])[0]
+    return out
+
+
+def _onto(level: Level, z: Array) -> tuple[Array, Array]:
+    """Points moved onto {f = 0} by Newton's method along the gradient, and the unit gradients there."""
+    for _ in range(NEWTON):
+        f, slope = level(z)
+        z = z - (f / np.maximum((slope**2).sum(1), 1e-300))[:, None] * slope
+    slope = level(z)[1]
+    return z, slope / np.maximum(np.linalg.norm(slope, axis=1), 1e-300)[:, None]
