@@ -10,11 +10,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import sys
-import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +24,7 @@ from multilevel_opt import catalogue, citations, listing, registry
 from multilevel_opt.callbacks import Progress
 from multilevel_opt.checkpoint import finite
 from multilevel_opt.globalization import TrustRegion
+from multilevel_opt.interruption import interruptible
 from multilevel_opt.options import few_threads, in_bytes, positive, sentence, targets, with_options
 from multilevel_opt.result import Event, Status
 from multilevel_opt.solve import METHODS, Run, default_method, method_of, solver_of
@@ -184,7 +183,7 @@ def cite(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     try:
-        with _interruptible():
+        with interruptible():
             return int(app(args=arguments, prog_name="mlopt", standalone_mode=False) or 0)
     except (KeyboardInterrupt, typer.Abort):
         return 130
@@ -268,25 +267,6 @@ def _solve(spec: Spec, problem: Any, folder: RunFolder | None, quiet: bool, resu
         )
         begin()
     return run
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """SIGINT and SIGTERM raise KeyboardInterrupt; what follows within a second counts as the same request."""
-    asked = float("-inf")
-
-    def stop(number: int, frame: object) -> None:
-        nonlocal asked
-        if time.monotonic() - asked > 1.0:
-            asked = time.monotonic()
-            raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _say(text: str) -> None:

@@ -1,12 +1,12 @@
 """DeepXDE as a peer: its own network, derivatives, loss and training, on our points and from our start.
 
-Its loss is a weighted sum of means, ½ mean(equation²) + (λ_p t_b / 2t) mean(boundary²), which equals ours.
+Its loss is a weighted sum of means over the blocks of our residual, Σ_b (m_b/2) mean(r_b²) = ½‖r‖², which is ours.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,9 +14,10 @@ from torch import Tensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from multilevel_opt.errors import UnsupportedCombination
-from multilevel_opt.pde import Field, PDEProblem
-from multilevel_opt.pde.activations import activation
-from multilevel_opt.pde.operators import Channels
+from multilevel_opt.pde import PDEProblem
+from multilevel_opt.pde.equations import Block
+from multilevel_opt.pde.networks import MLP, Network
+from multilevel_opt.pde.terms import Term
 from multilevel_opt.study.watch import Watched
 
 ITERATIONS = 10**9
@@ -62,33 +63,68 @@ def _trained(watched: Watched, problem: PDEProblem, options: Mapping[str, Any]) 
 
 def _model(deepxde: Any, problem: PDEProblem, x0: Tensor) -> tuple[Any, torch.nn.Module]:
     """DeepXDE's model of the problem, with the parameters of ``x0``, and its network."""
-    dim, interior, boundary = problem.dim, problem.interior_points, problem.boundary_points
-
-    def field(z: Tensor, y: Tensor) -> Field:
-        jacobian = [deepxde.grad.jacobian(y, z, i=0, j=j) for j in range(dim)]
-        second = [deepxde.grad.hessian(y, z, i=j, j=j) for j in range(dim)]
-        return Field(Channels(y[:, 0], torch.cat(jacobian, 1), torch.cat(second, 1).sum(1)))
-
-    def equation(z: Tensor, y: Tensor) -> Tensor:
-        return problem.equation(field(z, y), z)[:, None]
-
-    def condition(z: Tensor, y: Tensor, numbers: Any) -> Tensor:
-        return problem.boundary(Field(Channels(y[:, 0])), z)[:, None]
-
-    low, high = ([bound[k] for bound in problem.bounds] for k in (0, 1))
-    box = deepxde.geometry.Interval(low[0], high[0]) if dim == 1 else deepxde.geometry.Hypercube(low, high)
-    fixed = deepxde.icbc.PointSetOperatorBC(boundary.cpu().numpy(), 0.0, condition)
-    data = deepxde.data.PDE(box, equation, [fixed], num_domain=0, anchors=interior.cpu().numpy())
-    sigma = activation(str(problem.activation))
-    widths = problem.network.widths
-    network = deepxde.nn.FNN([dim, *widths, 1], lambda a: sigma.derivatives(a, 0)[0], "Glorot uniform")
+    made = problem.network
+    blocks = problem.residual.blocks
+    _check(problem, made, blocks)
+    assert isinstance(made, MLP)
+    points = torch.cat([block.points for block in blocks]).cpu().numpy()
+    low, high = points.min(0) - 1.0, points.max(0) + 1.0  # all points are given: what is around them has no effect
+    box = deepxde.geometry.Interval(low[0], high[0]) if made.inputs == 1 else deepxde.geometry.Hypercube(low, high)
+    data = deepxde.data.PDE(box, None, [_condition(deepxde, block, len(problem.frame.outputs)) for block in blocks])
+    sigma = made.sigma
+    network = deepxde.nn.FNN(
+        [made.inputs, *made.widths, made.outputs], lambda a: sigma.derivatives(a, 0)[0], "Glorot uniform"
+    )
     vector_to_parameters(x0.clone(), network.parameters())
+    if problem.overrides("transform"):
+        network.apply_output_transform(problem.transform)
     return deepxde.Model(data, network), network
 
 
+def _check(problem: PDEProblem, network: Network, blocks: Sequence[Block]) -> None:
+    """Raise ``UnsupportedCombination`` for what DeepXDE is not told here."""
+    plain = isinstance(network, MLP) and network.embedding is None and not network.skip
+    found = {
+        "a network that is not fully connected": not plain,
+        "unknown scalars": bool(problem.frame.unknowns),
+        "conditions that join two points": any(block.partners is not None for block in blocks),
+        "derivatives of an order above two": any(block.needs is not None and block.needs.order > 2 for block in blocks),
+    }
+    for part, there in found.items():
+        if there:
+            raise UnsupportedCombination(f"the problem has {part}, which 'deepxde' does not take here: leave it out")
+
+
+def _condition(deepxde: Any, block: Block, outputs: int) -> Any:
+    """The rows of a block as a condition of DeepXDE at its points."""
+
+    def error(unused: Any, z: Tensor, y: Tensor, first: int, last: int, numbers: Any = None) -> Tensor:
+        assert block.needs is not None
+        terms = [_term(deepxde, term, z, y, outputs)[first:last] for term in block.needs.terms]
+        return block.evaluate([torch.stack(terms)]).T
+
+    condition = deepxde.icbc.PointSetOperatorBC(block.points.cpu().numpy(), 0.0, lambda z, y, numbers: y)
+    condition.error = error
+    return condition
+
+
+def _term(deepxde: Any, term: Term, z: Tensor, y: Tensor, outputs: int) -> Tensor:
+    """The term of every function at the points z, shape (m, K), by DeepXDE's derivatives."""
+
+    def derivative(axes: tuple[int, ...], k: int) -> Tensor:
+        order: dict[int, Callable[[], Any]] = {
+            0: lambda: y[:, k : k + 1],
+            1: lambda: deepxde.grad.jacobian(y, z, i=k, j=axes[0]),
+            2: lambda: deepxde.grad.hessian(y, z, component=k, i=axes[0], j=axes[1]),
+        }
+        found: Tensor = order[len(axes)]()
+        return found
+
+    return torch.cat([torch.stack([derivative(axes, k) for axes in term]).sum(0) for k in range(outputs)], 1)
+
+
 def _weights(problem: PDEProblem) -> list[float]:
-    t, t_b = len(problem.interior_points), len(problem.boundary_points)
-    return [0.5, 0.5 * float(problem.boundary_weight or 0.0) * t_b / t]
+    return [0.5 * block.rows for block in problem.residual.blocks]
 
 
 def _looking(deepxde: Any, watched: Watched, network: torch.nn.Module) -> Any:

@@ -18,7 +18,7 @@ from multilevel_opt.study.isolation import Server
 from multilevel_opt.study.peers import PEERS
 from multilevel_opt.study.run import Study
 from multilevel_opt.study.solvers import solved, thinned
-from problems import Helmholtz, Poisson
+from problems import Heat, Helmholtz, Poisson
 
 BUDGET: dict[str, Any] = {"max_iterations": 2000, "max_seconds": None, "memory": None}
 FAST = [name for name in PEERS if name not in ("torch-adam", "torch-adam-lbfgs", "deepxde")]
@@ -134,9 +134,12 @@ import os, sys
 os.environ["DDE_BACKEND"] = "pytorch"
 import deepxde, torch
 from multilevel_opt.study.peer_deepxde import _model, _weights
-from problems import Helmholtz, Poisson
+from problems import Heat, Helmholtz, Poisson
 deepxde.config.set_default_float("float64")
-for problem in (Poisson(dim=2, width=7, points="5x6"), Poisson(nu=3.0, width=5, depth=2), Helmholtz(nu=2.0, width=6)):
+for problem in (
+    Poisson(dim=2, width=7, points="5x6"), Poisson(nu=3.0, width=5, depth=2), Helmholtz(nu=2.0, width=6),
+    Heat(width=6, points=30),
+):
     model, network = _model(deepxde, problem, problem.x0)
     model.compile("adam", lr=1e-3, loss_weights=_weights(problem), verbose=0)
     model.train_state.set_data_train(*model.data.train_next_batch())
@@ -149,7 +152,12 @@ for problem in (Poisson(dim=2, width=7, points="5x6"), Poisson(nu=3.0, width=5, 
 def test_the_loss_of_deepxde_is_ours() -> None:
     ran = subprocess.run([sys.executable, "-c", DEEPXDE], capture_output=True, text=True, check=True)
     theirs = [float(line) for line in ran.stderr.splitlines() if line[:1].isdigit()]
-    problems = Poisson(dim=2, width=7, points="5x6"), Poisson(nu=3.0, width=5, depth=2), Helmholtz(nu=2.0, width=6)
+    problems: list[Any] = [
+        Poisson(dim=2, width=7, points="5x6"),
+        Poisson(nu=3.0, width=5, depth=2),
+        Helmholtz(nu=2.0, width=6),
+        Heat(width=6, points=30),
+    ]
     ours = [float(problem.objective(problem.x0)) for problem in problems]
     assert theirs == pytest.approx(ours, rel=1e-12)
 
