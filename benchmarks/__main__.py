@@ -7,7 +7,19 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from benchmarks import bounds, coarsening, damping, intervals, iteration, jacobian, levels, peers, secant, separable
+from benchmarks import (
+    bounds,
+    coarsening,
+    damping,
+    grids,
+    intervals,
+    iteration,
+    jacobian,
+    levels,
+    peers,
+    secant,
+    separable,
+)
 from benchmarks.measure import say
 
 BENCHMARKS: dict[str, Callable[[Sequence[int]], None]] = {
@@ -21,6 +33,7 @@ BENCHMARKS: dict[str, Callable[[Sequence[int]], None]] = {
     "secant": secant.run,
     "separable": separable.run,
     "bounds": bounds.run,
+    "grids": grids.run,
 }
 
 

@@ -15,11 +15,14 @@ from multilevel_opt.errors import (
 )
 from multilevel_opt.globalization import Regularization, TrustRegion
 from multilevel_opt.hierarchy import Hierarchy, Level
+from multilevel_opt.ledger import Ledger
+from multilevel_opt.linalg.stencil import Stencil, laplacian
 from multilevel_opt.multilevel import Multilevel
 from multilevel_opt.objective.base import Function, Objective
 from multilevel_opt.objective.least_squares import LeastSquares
 from multilevel_opt.objective.residual import Residual
 from multilevel_opt.objective.row_loss import RowLoss
+from multilevel_opt.objective.second import SecondForm
 from multilevel_opt.objective.separable import Elements, PartiallySeparable
 from multilevel_opt.objective.separable_squares import ElementResiduals, SeparableSquares
 from multilevel_opt.objective.taylor import Taylor
@@ -31,7 +34,15 @@ from multilevel_opt.state import Cycle
 from multilevel_opt.stopping import GradientNorm, Loss, MaxIterations, MaxSeconds, Metric
 from multilevel_opt.study.records import Records
 from multilevel_opt.study.run import Study
-from multilevel_opt.subproblem import CubicLanczos, DampedLeastSquares, GradientStep, Steihaug
+from multilevel_opt.subproblem import (
+    CubicLanczos,
+    DampedLeastSquares,
+    GradientStep,
+    MultigridCG,
+    OnOneLevel,
+    Smoothing,
+    Steihaug,
+)
 from multilevel_opt.transfer.operator import TransferOperator
 from multilevel_opt.variants import AR1, AR2, CURVATURES, LM, RLM, TR1, TR2, method, with_curvature
 
@@ -64,16 +75,19 @@ __all__ = [
     "Hierarchy",
     "InputError",
     "LeastSquares",
+    "Ledger",
     "Level",
     "Loss",
     "MaxIterations",
     "MaxSeconds",
     "Metric",
+    "MultigridCG",
     "Multilevel",
     "MultilevelError",
     "NonFiniteError",
     "NotConverged",
     "Objective",
+    "OnOneLevel",
     "PDEProblem",
     "PartiallySeparable",
     "Progress",
@@ -82,10 +96,13 @@ __all__ = [
     "Residual",
     "Result",
     "RowLoss",
+    "SecondForm",
     "SeparableSquares",
     "ShapeError",
+    "Smoothing",
     "Status",
     "Steihaug",
+    "Stencil",
     "Study",
     "Taylor",
     "TransferOperator",
@@ -96,6 +113,7 @@ __all__ = [
     "from_objectives",
     "galerkin",
     "geometric",
+    "laplacian",
     "least_squares",
     "method",
     "minimize",

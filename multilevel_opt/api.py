@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from multilevel_opt import checkpoint as checkpoints
+from multilevel_opt import nested
 from multilevel_opt.bounds import region
 from multilevel_opt.drive import drive
 from multilevel_opt.errors import InputError, ShapeError
@@ -26,7 +27,7 @@ from multilevel_opt.objective.residual import Residual, ResidualFunction
 from multilevel_opt.recorder import Monitor, Recorder
 from multilevel_opt.result import Event, Result, Status
 from multilevel_opt.state import State
-from multilevel_opt.stopping import GradientNorm, MaxIterations, Stop, Unbounded, Verdict
+from multilevel_opt.stopping import GradientNorm, MaxIterations, Stop, Unbounded, Verdict, limits
 from multilevel_opt.subproblem.damped_least_squares import memory_budget, plan
 from multilevel_opt.variants import LM
 
@@ -100,7 +101,7 @@ def minimize(
         state = checkpoints.restored(data, solver, objective, levels, recorder, inside)
         done = data["iteration"]
     else:
-        state = solver.init(objective, x, region=inside)
+        state = nested.start(solver, objective, x, levels, recorder, inside, limits(stop))
         recorder.measure(state.x)
     run = _Run(solver, objective, levels, recorder, state, done, callback, target, checkpoint_seconds)
     deep = Unbounded.below(state.loss, state.gradient_norm, float(state.x.norm()))
@@ -248,7 +249,7 @@ class _Run:
             tuple(replace(ledger) for ledger in recorder.ledgers),
             self.hierarchy.sizes,
             recorder.clock.seconds(),
-            self.solver.subproblem.describe(state.model),
+            self.solver.describe(state, self.hierarchy),
             dict(recorder.metrics),
             state.gradient_norm,
         )

@@ -79,26 +79,45 @@ def galerkin(transfers: Sequence[Any]) -> Hierarchy:
 
 
 def geometric(
-    objective: Callable[[int], Objective | Callable[[Tensor], Tensor]], n: int, levels: int, dim: int = 1
+    objective: Callable[[int], Objective | Callable[[Tensor], Tensor]],
+    n: int,
+    levels: int,
+    dim: int = 1,
+    *,
+    energy: bool = False,
+    model: str = "own",
+    degree: int = 1,
 ) -> Hierarchy:
-    """Levels on nested uniform grids with n, (n − 1)/2, … unknowns per side.
+    """Levels on uniform grids with n, n/2 (rounded down), … interior unknowns per side, zero on the boundary.
 
     Args:
         objective: unknowns per side -> the function on that grid.
-        n: unknowns per side of the finest grid, odd.
+        n: unknowns per side of the finest grid; nested grids want an odd number at every level, energies take any.
         levels: number of levels, at least 2.
-        dim: 1 or 2.
+        dim: 1 or 2; energies also 3.
+        energy: the functions approximate one integral, so that R = Pᵀ; iterates can then be lifted by cubic
+            interpolation, and the solvers use nested iteration and multigrid steps.
+        model: "own" for the function of every grid, "galerkin" for f∘(x + P·).
+        degree: of the interpolation of steps between grids of energies; 3 where second derivatives are squared.
 
     Raises:
-        InputError: dim is neither 1 nor 2, levels < 2, or n cannot be halved that often.
+        InputError: dim, levels or model out of range, or n cannot be halved that often.
     """
-    if dim not in (1, 2) or levels < 2:
-        raise InputError(f"geometric hierarchies have dim 1 or 2 and at least 2 levels, got dim={dim}, levels={levels}")
-    make = grids.linear_1d if dim == 1 else grids.bilinear_2d
+    most = 3 if energy else 2
+    if not 1 <= dim <= most or levels < 2:
+        raise InputError(
+            f"geometric hierarchies have dim 1 to {most} and at least 2 levels, got dim={dim}, levels={levels}"
+        )
+    if model not in ("own", "galerkin"):
+        raise InputError(f"unknown coarse model {model!r}: use 'own' or 'galerkin'")
     sides = [n]
     for _ in range(levels - 1):
-        sides.append((sides[-1] - 1) // 2)
-    return from_objectives([objective(side) for side in sides], [make(side) for side in sides[:-1]])
+        sides.append(grids.coarse_side(sides[-1]))
+    nested = grids.linear_1d if dim == 1 else grids.bilinear_2d
+    transfers = [grids.energy_transfer(side, dim, degree) if energy else nested(side) for side in sides[:-1]]
+    if model == "galerkin":
+        return galerkin(transfers)
+    return from_objectives([objective(side) for side in sides], transfers)
 
 
 def amg(
@@ -215,21 +234,6 @@ def random_subspace(x0: Tensor, levels: int = 2, *, fraction: int = FRACTION, se
         size = max(1, size // fraction)
         made.append(Level(size, rule=_subspace_rule(size, (seed, number)), kind="Galerkin, random subspace"))
     return Hierarchy(x0.numel(), tuple(made))
-
-
-def amg_coarsening(f: Any, x: Tensor, levels: int, seed: int, model: str) -> Hierarchy:
-    """``amg`` in the form of the table of methods."""
-    return amg(f, x, levels, model=model)
-
-
-def subnetwork_coarsening(f: Any, x: Tensor, levels: int, seed: int) -> Hierarchy:
-    """``subnetwork`` in the form of the table of methods."""
-    return subnetwork(f, x, levels, seed=seed)
-
-
-def random_coarsening(f: Any, x: Tensor, levels: int, seed: int) -> Hierarchy:
-    """``random_subspace`` in the form of the table of methods."""
-    return random_subspace(x, levels, seed=seed)
 
 
 def _transfer(value: Any) -> TransferOperator:

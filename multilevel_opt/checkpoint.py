@@ -30,7 +30,7 @@ from multilevel_opt.state import Kept, State
 
 SCHEMA = 1
 FIELDS = {"iteration", "x", "loss", "best_loss", "best_x", "globalization", "curvature", "snapshot", "history"}
-FIELDS |= {"wait", "visits", "interval", "phase", "gain"}
+FIELDS |= {"wait", "visits", "interval", "phase", "gain", "contraction"}
 SAME = 1e-3  # relative difference of f at the stored point, above which the problem is another one
 
 
@@ -78,6 +78,7 @@ def save(path: Path, state: State, recorder: Recorder, iteration: int) -> Path:
         "interval": state.interval,
         "phase": list(state.phase),
         "gain": state.gain,
+        "contraction": state.contraction,
         "visits": state.visits,
         "snapshot": recorder.snapshot(),
         "history": [event.as_dict() for event in recorder.history],
@@ -167,5 +168,6 @@ def restored(
         interval=data["interval"],
         phase=(data["phase"][0], data["phase"][1]),
         gain=data["gain"],
+        contraction=data["contraction"],
         visits=data["visits"],
     )

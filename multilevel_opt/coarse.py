@@ -11,17 +11,19 @@ Gratton, Riccietti & Vasseur 2020; order k: the same authors, SIAM J. Optim. 31,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from multilevel_opt.curvature import Curvature
-from multilevel_opt.hierarchy import Level
+from multilevel_opt.hierarchy import Hierarchy, Level
 from multilevel_opt.ledger import Ledger
 from multilevel_opt.objective.algebra import Polynomial
 from multilevel_opt.objective.base import Objective
 from multilevel_opt.objective.taylor import Taylor
+from multilevel_opt.subproblem.multigrid import Rung
 from multilevel_opt.transfer.operator import TransferOperator
 
 
@@ -56,3 +58,31 @@ def coarse_model(
     correction = projected - curvature.expand(coarse, start, order)
     centered = replace(correction, value=torch.zeros_like(correction.value))
     return coarse + Polynomial(start, centered, ledger), start
+
+
+def rungs(
+    model: Taylor, hierarchy: Hierarchy, x: Tensor, curvature: Curvature, ledgers: Sequence[Ledger]
+) -> list[Rung]:
+    """Quadratic models of all levels below x, for the linear algebra of one step.
+
+    A level with an objective of its own is expanded at the restricted point; a Galerkin level has Pᵀ∇²f P.
+
+    Args:
+        model: of the level above, at x.
+        hierarchy: whose levels lie below.
+        x: the iterate, shape (n,).
+        curvature: what stands for the second form.
+        ledgers: of the levels below.
+    """
+    made: list[Rung] = []
+    for level, ledger in zip(hierarchy.levels, ledgers, strict=True):
+        transfer = level.transfer
+        assert transfer is not None  # grids do not change from visit to visit
+        x = transfer.restrict_point(x)
+        if level.objective is None:
+            model = model.truncated(2) @ transfer
+        else:
+            model = curvature.expand(level.objective.counted(ledger), x, 2)
+        ledger.work(2.0 * transfer.nnz)
+        made.append(Rung(transfer, model, ledger))
+    return made

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import inf, sqrt
-from typing import Protocol, Self
 
 import torch
 from torch import Tensor
@@ -20,74 +19,12 @@ from multilevel_opt.objective.algebra import PowerNorm
 from multilevel_opt.objective.base import Objective
 from multilevel_opt.objective.taylor import Taylor
 from multilevel_opt.policy import GainRatio, Policy, Trial
+from multilevel_opt.policy import Globalization as Globalization
 
 MINIMUM, MAXIMUM = 1e-30, 1e40  # of σ, for functions of ordinary size
 LONGEST = 1e30  # step that a globalization must allow
 FAR = 1e8
 RELATIVE = 1e-4  # chosen by `python -m benchmarks damping` (docs/design.md, "Damping policy")
-
-
-class Globalization(Protocol):
-    """What the loop needs; ``Regularization`` and ``TrustRegion`` are the two kinds."""
-
-    @property
-    def started(self) -> bool:
-        """Whether the scalar (σ or Δ) has a value."""
-        ...
-
-    @property
-    def scalar(self) -> float:
-        """σ or Δ."""
-        ...
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether the scalar has left the range in which a step can still matter."""
-        ...
-
-    def start(self, model: Taylor, order: int) -> Self:
-        """A copy with the scalar taken from the first model where none was given."""
-        ...
-
-    def memory(self) -> dict[str, float]:
-        """The numbers that change during a run, for checkpoints."""
-        ...
-
-    def restored(self, memory: Mapping[str, float]) -> Self:
-        """A copy with these numbers."""
-        ...
-
-    def accepts(self, trial: Trial) -> bool:
-        """Whether the trial point becomes the iterate."""
-        ...
-
-    def update(self, trial: Trial) -> Self:
-        """A copy with the scalar moved."""
-        ...
-
-    def after_coarse(self, trial: Trial) -> Self:
-        """A copy after a coarse step: unchanged where every level keeps a scalar of its own."""
-        ...
-
-    def penalty(self, center: Tensor) -> Objective | None:
-        """The term that a coarse model inherits from this level, or None."""
-        ...
-
-    def price(self, length: float) -> float:
-        """What is added to the model at a step of this length."""
-        ...
-
-    def beside(self, length: float) -> Self | None:
-        """What remains for a step at a right angle to one of this length that is fixed; None for nothing."""
-        ...
-
-    def for_coarse(self) -> Self:
-        """What coarse levels use, without a scalar of their own yet."""
-        ...
-
-    def coarsened(self, own: Self | None, norm: float) -> Self:
-        """The value that a coarse solve starts from, given its own last value and ‖P‖."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -177,6 +114,15 @@ class Regularization:
             return self
         return own if own is not None else self.for_coarse()
 
+    def refined(self, norm: float) -> Regularization:
+        return replace(self, weight=max(self.minimum or 0.0, self.scalar / norm ** (self.power or 2)))
+
+    def room(self, norm: float) -> float:
+        return inf
+
+    def within(self, room: float) -> Regularization:
+        return self
+
 
 @dataclass(frozen=True)
 class TrustRegion:
@@ -188,6 +134,8 @@ class TrustRegion:
         shrink, grow: factors of Δ.
         minimum, maximum: bounds of Δ; the solver stops below ``minimum``. ``maximum`` lets an unbounded function be
             seen as such.
+        reach: radius of coarse steps; inf means Δ. Each kind of step moves its own radius: what a level below promised
+            in vain says nothing of the Taylor model, and rough Taylor steps say nothing of smooth coarse ones.
     """
 
     radius: float | None = None
@@ -197,14 +145,16 @@ class TrustRegion:
     grow: float = 2.5
     minimum: float = 1e-14
     maximum: float = LONGEST
+    reach: float = inf
 
     def __post_init__(self) -> None:
         if self.radius is not None and not 0 < self.radius < inf:
             raise InputError(f"trust-region radius {self.radius} is out of range: give a finite number > 0")
         if not (0 < self.eta1 <= self.eta2 < 1 and 0 < self.shrink < 1 < self.grow < inf):
             raise InputError(f"{self} breaks 0 < eta1 <= eta2 < 1, 0 < shrink < 1 < grow: use such values")
-        if not (self.minimum > 0 and self.maximum > 0):
-            raise InputError(f"trust-region bounds {self.minimum}, {self.maximum} are out of range: give numbers > 0")
+        if not (self.minimum > 0 and self.maximum > 0 and self.reach > 0):
+            found = f"{self.minimum}, {self.maximum}, {self.reach}"
+            raise InputError(f"trust-region bounds {found} are out of range: give numbers > 0")
 
     @property
     def started(self) -> bool:
@@ -222,10 +172,10 @@ class TrustRegion:
         return self if self.radius is not None else replace(self, radius=1.0)
 
     def memory(self) -> dict[str, float]:
-        return {"radius": self.scalar}
+        return {"radius": self.scalar, "reach": self.reach}
 
     def restored(self, memory: Mapping[str, float]) -> TrustRegion:
-        return replace(self, radius=memory["radius"])
+        return replace(self, radius=memory["radius"], reach=memory["reach"])
 
     def accepts(self, trial: Trial) -> bool:
         return trial.decrease > 0 and trial.ratio >= self.eta1
@@ -239,7 +189,13 @@ class TrustRegion:
         return self
 
     def after_coarse(self, trial: Trial) -> TrustRegion:
-        return self.update(trial)
+        limit = self.room(1.0)
+        if not self.accepts(trial):
+            return replace(self, reach=max(self.shrink * min(limit, trial.step_norm or limit), 0.5 * self.minimum))
+        if trial.ratio < self.eta2 or not trial.on_boundary:
+            return self
+        grown = replace(self, reach=min(self.maximum, self.grow * limit))
+        return grown.update(trial) if limit >= self.scalar else grown
 
     def penalty(self, center: Tensor) -> Objective | None:
         return None
@@ -251,12 +207,23 @@ class TrustRegion:
         return replace(self, radius=sqrt(self.scalar**2 - length**2)) if length < self.scalar else None
 
     def for_coarse(self) -> TrustRegion:
-        return self
+        return self if self.reach == inf else replace(self, reach=inf)
 
     def coarsened(self, own: TrustRegion | None, norm: float) -> TrustRegion:
-        """The radius of the level above, measured through P (Gratton, Sartenaer & Toint 2008); its bound."""
-        radius = self.scalar / max(norm, 1e-300)
-        return replace(self, radius=radius, maximum=radius)
+        """Its own radius, within the ball of the level above (Gratton, Sartenaer & Toint 2008)."""
+        room = self.room(norm)
+        if own is None:
+            return replace(self, radius=room, maximum=room, reach=inf)
+        return replace(own, radius=min(room, max(own.scalar, 1e-3 * room)), maximum=room)
+
+    def refined(self, norm: float) -> TrustRegion:
+        return replace(self, radius=norm * self.scalar, reach=inf)
+
+    def room(self, norm: float) -> float:
+        return (self.scalar if self.reach == inf else self.reach) / max(norm, 1e-300)
+
+    def within(self, room: float) -> TrustRegion:
+        return self if self.scalar <= room else replace(self, radius=max(room, 0.5 * self.minimum))
 
 
 def initial_weight(model: Taylor) -> float:

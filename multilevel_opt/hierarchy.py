@@ -113,6 +113,13 @@ class Hierarchy:
         return replace(self, levels=tuple(moved))
 
     @property
+    def nested(self) -> bool:
+        """Whether all levels are grids of one function: fixed transfers that lift coarse iterates to fine ones."""
+        return bool(self.levels) and all(
+            level.transfer is not None and level.transfer.lift is not None for level in self.levels
+        )
+
+    @property
     def sizes(self) -> tuple[int, ...]:
         """Unknowns of every level, finest first."""
         return (self.unknowns, *(level.unknowns for level in self.levels))

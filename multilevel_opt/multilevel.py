@@ -15,27 +15,30 @@ derivative is not finite is rejected like any other.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import inf, isfinite
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from multilevel_opt.attempt import attempt, polish, resolution
 from multilevel_opt.bounds import EVERYWHERE, Region
-from multilevel_opt.coarse import coarse_model
+from multilevel_opt.coarse import coarse_model, rungs
 from multilevel_opt.curvature import Curvature, Exact
 from multilevel_opt.drive import drive
 from multilevel_opt.errors import NonFiniteError
-from multilevel_opt.globalization import Globalization, TrustRegion
+from multilevel_opt.globalization import Globalization
 from multilevel_opt.hierarchy import Hierarchy
+from multilevel_opt.ledger import Ledger
 from multilevel_opt.objective.base import Objective
 from multilevel_opt.policy import Trial
 from multilevel_opt.recorder import Recorder
 from multilevel_opt.result import Event, Status
 from multilevel_opt.state import Cycle, Kept, Outcome, State, progress_made
 from multilevel_opt.stopping import Displacement, GradientNorm, MaxIterations, Stagnation, Stop
-from multilevel_opt.subproblem.base import Step, Subproblem
+from multilevel_opt.subproblem.base import Prepared, Step, Subproblem
+from multilevel_opt.subproblem.levelled import Smoother
 from multilevel_opt.transfer.operator import TransferOperator
 
 
@@ -49,6 +52,7 @@ class Multilevel:
         curvature: what stands for the second form.
         subproblem: solver of the local model.
         cycle: when and how to use coarse levels.
+        smoother: solver of the local model where grids lie below (``Hierarchy.nested``); None for ``subproblem``.
     """
 
     order: int
@@ -56,6 +60,7 @@ class Multilevel:
     subproblem: Subproblem
     curvature: Curvature = field(default_factory=Exact)
     cycle: Cycle = field(default_factory=Cycle)
+    smoother: Smoother | None = None
 
     def __post_init__(self) -> None:
         self.curvature.check(self.order, self.cycle.coherence)
@@ -86,21 +91,23 @@ class Multilevel:
         start: Globalization = own.globalization
         if not start.started:
             start = start.start(model, self.order)
-        return State(x, loss, model, norm, start, own.curvature, (loss, x), below=kept[1:], region=region)
+        wait = self.cycle.first_wait
+        return State(x, loss, model, norm, start, own.curvature, (loss, x), below=kept[1:], wait=wait, region=region)
 
     def step(self, f: Objective, state: State, hierarchy: Hierarchy, recorder: Recorder, level: int = 0) -> State:
         """One iteration of this level, recorded in ``recorder``."""
         transfer = self._useful_transfer(f, state, hierarchy)
         flops = recorder.flops
         if transfer is None:
-            after, outcome = self._taylor(f, state)
+            after, outcome = self._taylor(f, state, hierarchy, recorder.ledgers[level + 1 :])
         else:
             after, outcome = self._coarse(f, state, hierarchy, transfer, recorder, level)
         if hierarchy.levels:
             spent = progress_made(state.loss, after.loss), recorder.flops - flops
             after = self._paced(after, spent, coarse=transfer is not None)
             if transfer is None:
-                after = replace(after, gain=(state.loss - after.loss) / max(abs(state.loss), 1e-300))
+                gain = (state.loss - after.loss) / max(abs(state.loss), 1e-300)
+                after = replace(after, gain=gain, contraction=after.gradient_norm / max(state.gradient_norm, 1e-300))
         if level == 0:
             recorder.measure(after.x)
         recorder.record(
@@ -124,11 +131,11 @@ class Multilevel:
         """Choose how many Taylor steps come before the next coarse step, from progress per flop."""
         if not coarse:
             return replace(state, phase=(state.phase[0] + spent[0], state.phase[1] + spent[1]))
-        interval = max(state.interval, self.cycle.taylor_steps)
+        interval = max(state.interval, self.cycle.shortest_wait)
         if self.cycle.longest_wait and state.phase[1] > 0 and spent[1] > 0:
             pays = spent[0] / spent[1] >= state.phase[0] / state.phase[1]
             interval = (
-                max(self.cycle.taylor_steps, interval // 2) if pays else min(2 * interval, self.cycle.longest_wait)
+                max(self.cycle.shortest_wait, interval // 2) if pays else min(2 * interval, self.cycle.longest_wait)
             )
         return replace(state, wait=interval, interval=interval, phase=(0.0, 0.0))
 
@@ -136,30 +143,34 @@ class Multilevel:
         """The transfer operator of the level below if a coarse step is due and useful."""
         if not hierarchy.levels or state.wait > 0 or state.gain >= self.cycle.sufficient < 1.0:
             return None
+        if hierarchy.nested and state.contraction <= self.cycle.contraction > 0:
+            return None
         transfer = hierarchy.levels[0].transfer_at(f, state.x, state.visits)
         transfer = state.region.truncated(transfer, state.x, state.model.gradient)
         restricted = float(transfer.restrict(state.model.gradient).norm())
         useful = restricted >= self.cycle.kappa * state.gradient_norm and restricted > self.cycle.tolerance
         return transfer if useful else None
 
-    def _taylor(self, f: Objective, state: State) -> tuple[State, Outcome]:
+    def _taylor(
+        self, f: Objective, state: State, levels: Hierarchy, ledgers: Sequence[Ledger]
+    ) -> tuple[State, Outcome]:
         """Minimize the local model, moving σ or Δ until a trial point is accepted."""
         state = replace(state, wait=max(0, state.wait - 1))
         outcome = Outcome(-inf, 0)
-        finite = 0
+        finite, room = 0, state.room()
         for trials in range(1, self.cycle.max_trials + 1):
-            prepared = state.prepared or state.region.prepare(self.subproblem, state.x, state.model)
+            prepared = state.prepared or self._prepared(state, levels, ledgers)
             state = replace(state, prepared=prepared)
-            step = prepared.solve(state.globalization)
+            step = prepared.solve(state.globalization.within(room))
             if step is None:
                 state = replace(state, globalization=state.globalization.update(Trial(-inf, 1.0, 0.0)))
                 continue
-            rounding = torch.finfo(state.x.dtype).eps * abs(state.loss)
+            rounding = resolution(f, state)
             if 0 <= step.predicted <= 10 * rounding:
-                polished = self._polish(f, state, step)
+                polished = polish(f, state, step, self.order)
                 if polished.moved or step.predicted <= 0.1 * rounding:
                     return polished, Outcome(-inf, trials, "the predicted decrease is below the rounding of f")
-            state, trial, note = self._try(f, state, step, likely=False)
+            state, trial, note = attempt(f, state, step, self.order, likely=False)
             outcome = Outcome(trial.ratio, trials, note)
             finite += isfinite(trial.decrease)
             state = replace(state, globalization=state.globalization.update(trial))
@@ -169,6 +180,20 @@ class Multilevel:
                 break
         failure = Status.STALLED if finite else Status.NON_FINITE
         return replace(state, moved=False, failure=failure), outcome
+
+    def _prepared(self, state: State, levels: Hierarchy, ledgers: Sequence[Ledger]) -> Prepared:
+        """The local model made ready, by the smoother where grids lie below and nothing bounds x."""
+        smoother = self._smoother(state, levels)
+        if smoother is None:
+            return state.region.prepare(self.subproblem, state.x, state.model)
+        return smoother.prepare(state.model, lambda: rungs(state.model, levels, state.x, state.curvature, ledgers))
+
+    def _smoother(self, state: State, levels: Hierarchy) -> Smoother | None:
+        return self.smoother if levels.nested and state.region is EVERYWHERE else None
+
+    def describe(self, state: State, levels: Hierarchy) -> str:
+        """Which linear algebra the steps at this state get, in words."""
+        return (self._smoother(state, levels) or self.subproblem).describe(state.model)
 
     def _coarse(
         self,
@@ -197,64 +222,34 @@ class Multilevel:
         own, *rest = state.below or (state.kept[0].for_coarse(),)
         if transfer is not below.transfer or penalty is not None:  # another function than at the last visit
             own, *rest = (kept.forgetful() for kept in (own, *rest))
-        norm = transfer.norm() if isinstance(state.globalization, TrustRegion) else 1.0
+        norm = transfer.norm() if isfinite(state.globalization.room(1.0)) else 1.0
+        room = state.globalization.room(norm)
         own = replace(own, globalization=state.globalization.coarsened(own.globalization, norm))
+        solver = self.replace(cycle=self.cycle.below(level, state.visits)) if self.cycle.shape == "F" else self
         state = replace(state, visits=state.visits + 1, moved=False)
         try:
             region = state.region.coarse(transfer, state.x, start)
-            inner = self.init(mu, start, (own, *rest), region)
+            inner = solver.init(mu, start, (own, *rest), region)
         except NonFiniteError:
             return state, Outcome(-inf, 0, "the coarse model is not finite at its start point")
-        stop: Stop = MaxIterations(self.cycle.coarse_iterations) | GradientNorm(self.cycle.tolerance)
-        if self.cycle.stagnation:
-            stop = stop | Stagnation(self.cycle.stagnation)
-        ball = state.globalization.scalar / max(norm, 1e-300) if isinstance(state.globalization, TrustRegion) else inf
-        stop = stop | Displacement(ball)
-        final, _ = drive(self, mu, inner, hierarchy.coarser, recorder, stop, level + 1)
+        if isfinite(room):
+            inner = replace(inner, ball=(start, room))
+        stop = solver._enough(inner, not hierarchy.coarser.levels) | Displacement(room)
+        final, _ = drive(solver, mu, inner, hierarchy.coarser, recorder, stop, level + 1)
         state = replace(state, below=final.kept)
         if final.x is inner.x:
             return state, Outcome(-inf, 0, "the coarse level found no decrease")
         alpha = 1.0 if below.objective is None else transfer.scale  # a Galerkin model is f itself, not α f
         s = final.x - start
-        outside = float(s.norm()) >= Displacement.edge * ball
-        step = Step(transfer.prolong(s), (inner.loss - final.loss) / alpha, outside)
-        state, trial, note = self._try(f, state, step, likely=below.objective is None)
+        outside = float(s.norm()) >= Displacement.edge * room
+        step = Step(transfer.prolong(s), final.descent / alpha, outside)
+        recorder.ledgers[level + 1].work(6.0 * transfer.nnz)  # the gradient and the point down, the step up
+        state, trial, note = attempt(f, state, step, self.order, likely=below.objective is None)
         return replace(state, globalization=state.globalization.after_coarse(trial)), Outcome(trial.ratio, 1, note)
 
-    def _try(self, f: Objective, state: State, step: Step, likely: bool) -> tuple[State, Trial, str]:
-        """Evaluate x + s; the state moves there when the globalization accepts and all is finite.
-
-        A likely step is expanded at once; otherwise the value decides first.
-        """
-        x = state.region.moved(state.x, step.s)
-        model = state.curvature.expand(f, x, self.order) if likely else None
-        loss = float(model.value) if model is not None else float(f(x))
-        finite = isfinite(loss)
-        length = float(step.s.norm())
-        trial = Trial(state.loss - loss if finite else -inf, step.predicted, length, step.on_boundary)
-        known = state.best
-        state = replace(state, best=(loss, x) if finite and loss < known[0] else known, moved=False)
-        if not finite:
-            return state, trial, "the objective is not finite at the trial point"
-        if not state.globalization.accepts(trial):
-            if state.curvature.learn_from_rejected:
-                gradient = model.gradient if model is not None else state.curvature.expand(f, x, 1).gradient
-                state = state.taught(x, gradient, f.ledger)
-            return state, trial, ""
-        if model is None:
-            model = state.curvature.expand(f, x, self.order)
-        norm = state.region.criticality(x, model.gradient)
-        if not isfinite(norm):
-            note = "the gradient is not finite at the trial point"
-            return replace(state, best=known), replace(trial, decrease=-inf), note
-        return state.moved_to(x, model, loss, norm, f.ledger), trial, ""
-
-    def _polish(self, f: Objective, state: State, step: Step) -> State:
-        """Take a step whose decrease f cannot show if it halves the gradient; otherwise the run has stalled."""
-        x = state.region.moved(state.x, step.s)
-        model = state.curvature.expand(f, x, self.order)
-        loss, norm = float(model.value), state.region.criticality(x, model.gradient)
-        rounding = 4 * torch.finfo(x.dtype).eps * abs(state.loss)
-        if not (loss <= state.loss + rounding and norm < 0.5 * state.gradient_norm):
-            return replace(state, moved=False, failure=Status.STALLED)
-        return replace(state.moved_to(x, model, loss, norm, f.ledger), best=(loss, x))
+    def _enough(self, inner: State, coarsest: bool) -> Stop:
+        """When a coarse solve ends."""
+        cycle = self.cycle
+        tolerance = max(cycle.tolerance, cycle.reduction * inner.gradient_norm)
+        stop: Stop = MaxIterations(cycle.iterations(coarsest)) | GradientNorm(tolerance)
+        return stop | Stagnation(cycle.stagnation) if cycle.stagnation else stop

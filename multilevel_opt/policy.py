@@ -1,4 +1,4 @@
-"""Damping policies: which trial points are accepted, and how σ moves after each.
+"""Damping policies: which trial points are accepted, and how σ moves after each; the seam of globalizations.
 
 This rule decides more than any other choice (docs/design.md, "Damping policy"):
 
@@ -9,11 +9,16 @@ This rule decides more than any other choice (docs/design.md, "Damping policy"):
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf, isfinite
-from typing import Protocol
+from typing import Protocol, Self
+
+from torch import Tensor
 
 from multilevel_opt.errors import InputError
+from multilevel_opt.objective.base import Objective
+from multilevel_opt.objective.taylor import Taylor
 
 
 @dataclass(frozen=True)
@@ -89,3 +94,78 @@ class DelayedGratification:
 
     def factor(self, trial: Trial) -> float:
         return 1 / self.down if self.accepts(trial) else self.up
+
+
+class Globalization(Protocol):
+    """What the loop needs; ``Regularization`` and ``TrustRegion`` are the two kinds."""
+
+    @property
+    def started(self) -> bool:
+        """Whether the scalar (σ or Δ) has a value."""
+        ...
+
+    @property
+    def scalar(self) -> float:
+        """σ or Δ."""
+        ...
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the scalar has left the range in which a step can still matter."""
+        ...
+
+    def start(self, model: Taylor, order: int) -> Self:
+        """A copy with the scalar taken from the first model where none was given."""
+        ...
+
+    def memory(self) -> dict[str, float]:
+        """The numbers that change during a run, for checkpoints."""
+        ...
+
+    def restored(self, memory: Mapping[str, float]) -> Self:
+        """A copy with these numbers."""
+        ...
+
+    def accepts(self, trial: Trial) -> bool:
+        """Whether the trial point becomes the iterate."""
+        ...
+
+    def update(self, trial: Trial) -> Self:
+        """A copy with the scalar moved."""
+        ...
+
+    def after_coarse(self, trial: Trial) -> Self:
+        """A copy after a coarse step: unchanged where every level keeps a scalar of its own."""
+        ...
+
+    def penalty(self, center: Tensor) -> Objective | None:
+        """The term that a coarse model inherits from this level, or None."""
+        ...
+
+    def price(self, length: float) -> float:
+        """What is added to the model at a step of this length."""
+        ...
+
+    def beside(self, length: float) -> Self | None:
+        """What remains for a step at a right angle to one of this length that is fixed; None for nothing."""
+        ...
+
+    def for_coarse(self) -> Self:
+        """What coarse levels use, without a scalar of their own yet."""
+        ...
+
+    def coarsened(self, own: Self | None, norm: float) -> Self:
+        """The value that a coarse solve starts from, given its own last value and ‖P‖."""
+        ...
+
+    def refined(self, norm: float) -> Self:
+        """The value with which the level above starts after nested iteration, given ‖P‖."""
+        ...
+
+    def room(self, norm: float) -> float:
+        """How far a coarse solve may go, in the norm of the coarse level, given ‖P‖; inf without a limit."""
+        ...
+
+    def within(self, room: float) -> Self:
+        """A copy whose next step is no longer than ``room``."""
+        ...

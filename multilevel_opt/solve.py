@@ -31,7 +31,7 @@ from multilevel_opt.stopping import GradientNorm, Loss, MaxIterations, MaxSecond
 from multilevel_opt.subproblem import DampedLeastSquares
 from multilevel_opt.variants import AR1, AR2, CURVATURES, LM, RLM, TR1, TR2, with_curvature
 
-Builder = Callable[[Any, Tensor, int, int], Hierarchy]  # (objective, x0, levels, seed)
+Builder = Callable[[Any, Any, Tensor, int, int], Hierarchy]  # (problem, objective, x0, levels, seed)
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Method:
 
     Attributes:
         solver: the configuration.
-        build: (objective, x0, levels, seed) -> hierarchy, by coarsening; the first is the default. Empty for
-            single-level methods.
+        build: (problem, objective, x0, levels, seed) -> hierarchy, by coarsening; the first that fits is the
+            default. Empty for single-level methods.
         summary: one line for the command line.
         levels: default number of levels.
     """
@@ -52,6 +52,36 @@ class Method:
     levels: int = 1
 
 
+def _offered(problem: Any, f: Any, x: Tensor, levels: int, seed: int, coarsening: str) -> Hierarchy:
+    """The hierarchy that the problem itself offers."""
+    if levels == 1:
+        return Hierarchy(x.numel())
+    offer = getattr(problem, "hierarchy", None)
+    if offer is None:
+        raise UnsupportedCombination(
+            f"{type(problem).__name__} offers no hierarchy: use one level, or a problem with a method "
+            "hierarchy(levels, coarsening)"
+        )
+    made: Hierarchy = offer(levels, coarsening)
+    return made
+
+
+def _amg(problem: Any, f: Any, x: Tensor, levels: int, seed: int, model: str) -> Hierarchy:
+    return build.amg(f, x, levels, model=model)
+
+
+def _subnetwork(problem: Any, f: Any, x: Tensor, levels: int, seed: int) -> Hierarchy:
+    return build.subnetwork(f, x, levels, seed=seed)
+
+
+def _random(problem: Any, f: Any, x: Tensor, levels: int, seed: int) -> Hierarchy:
+    return build.random_subspace(x, levels, seed=seed)
+
+
+GRIDS: Mapping[str, Builder] = {
+    "geometric": partial(_offered, coarsening="geometric"),
+    "galerkin": partial(_offered, coarsening="galerkin"),
+}
 METHODS: dict[str, Method] = {
     "lm": Method(LM, "Levenberg-Marquardt on one level, delayed gratification"),
     "lm-published": Method(
@@ -63,23 +93,23 @@ METHODS: dict[str, Method] = {
     "rlm": Method(
         RLM,
         "published recursive Levenberg-Marquardt: smaller networks by AMG, first-order coherence",
-        {"amg": partial(build.amg_coarsening, model="network")},
+        {"amg": partial(_amg, model="network")},
         2,
     ),
     "galerkin": Method(
         LM,
         "Levenberg-Marquardt with Galerkin levels f(x + P s), coherent to every order",
         {
-            "subnetwork": build.subnetwork_coarsening,
-            "amg": partial(build.amg_coarsening, model="galerkin"),
-            "random": build.random_coarsening,
+            "subnetwork": _subnetwork,
+            "amg": partial(_amg, model="galerkin"),
+            "random": _random,
         },
         2,
     ),
-    "ar1": Method(AR1, "first order, quadratic regularization"),
-    "ar2": Method(AR2, "second order, cubic regularization (ARC)"),
-    "tr1": Method(TR1, "first order, trust region"),
-    "tr2": Method(TR2, "second order, trust region (Steihaug)"),
+    "ar1": Method(AR1, "first order, quadratic regularization", GRIDS),
+    "ar2": Method(AR2, "second order, cubic regularization (ARC)", GRIDS),
+    "tr1": Method(TR1, "first order, trust region", GRIDS),
+    "tr2": Method(TR2, "second order, trust region (Steihaug)", GRIDS),
 }
 
 
@@ -164,7 +194,7 @@ def solve(
     objective = problem.objective
     if isinstance(objective, LeastSquares):
         objective = within_memory(objective, inside, memory)
-    hierarchy = make(objective, inside, n_levels, int(problem.parameters.get("seed", 0) or 0))
+    hierarchy = make(problem, objective, inside, n_levels, int(problem.parameters.get("seed", 0) or 0))
     setup = time.perf_counter() - started
     if announce is not None:
         announce(hierarchy)
@@ -211,7 +241,7 @@ def method_of(method: str, levels: int | None, coarsening: str | None) -> tuple[
         if n_levels > 1 or coarsening is not None:
             several = ", ".join(key for key, other in METHODS.items() if other.build is not None)
             raise InputError(f"method {method!r} has one level and no coarsening: use one of {several}")
-        return chosen, n_levels, lambda f, x, n, seed: Hierarchy(x.numel())
+        return chosen, n_levels, lambda problem, f, x, n, seed: Hierarchy(x.numel())
     if coarsening is None:
         return chosen, n_levels, partial(_first_that_fits, tuple(chosen.build.values()))
     if coarsening not in chosen.build:
@@ -233,12 +263,12 @@ def cycle_of(cycle: Cycle, options: Mapping[str, float]) -> Cycle:
     return replace(cycle, **options)  # type: ignore[arg-type]
 
 
-def _first_that_fits(builders: Sequence[Builder], f: Any, x: Tensor, levels: int, seed: int) -> Hierarchy:
+def _first_that_fits(builders: Sequence[Builder], problem: Any, f: Any, x: Tensor, levels: int, seed: int) -> Hierarchy:
     """The first hierarchy that can be built for f (subnetworks need one hidden layer); the last error if none can."""
     for build_one in builders[:-1]:
         with suppress(UnsupportedCombination):
-            return build_one(f, x, levels, seed)
-    return builders[-1](f, x, levels, seed)
+            return build_one(problem, f, x, levels, seed)
+    return builders[-1](problem, f, x, levels, seed)
 
 
 def stop_rule(

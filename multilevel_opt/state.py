@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import log
+from math import inf, log
 
 from torch import Tensor
 
@@ -15,6 +15,8 @@ from multilevel_opt.ledger import Ledger
 from multilevel_opt.objective.taylor import Taylor
 from multilevel_opt.result import Status
 from multilevel_opt.subproblem.base import Prepared
+
+ROUNDS = {"free": 0, "V": 1, "W": 2, "F": 2}  # cycles in one coarse solve; free: up to its own limits
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,17 @@ class Cycle:
         tolerance: ε of the usefulness test and gradient tolerance of coarse solves.
         coherence: order of the coherence law for levels with an objective of their own.
         max_trials: trial points in one iteration before it gives up.
+        shape: "free" takes a coarse step whenever one is due and useful; "V", "W" and "F" fix the pattern: ``pre``
+            Taylor steps, one coarse solve, ``post`` Taylor steps, where the coarse solve is one such cycle (V), two
+            (W), or one of kind F and one of kind V (F). On the coarsest level ``coarse_iterations`` holds.
+        pre, post: Taylor steps before and after the coarse step of a V, W or F cycle.
+        contraction: on grids, no coarse step while a Taylor step reduces ‖∇f‖ to this fraction or less; 0: no such
+            condition.
+        reduction: a coarse solve ends when it has reduced its gradient norm to this fraction; 0 never does.
+        nested: solve the coarsest own objective first and go up level by level (full multigrid), where the transfer
+            operators have a map for iterates upwards (``lift``).
+        nested_reduction: the solve of a level of nested iteration ends at this fraction of its first gradient norm.
+        nested_iterations: and after so many iterations.
     """
 
     coarse_iterations: int = 10
@@ -44,11 +57,42 @@ class Cycle:
     tolerance: float = 0.0
     coherence: int = 1
     max_trials: int = 200
+    shape: str = "free"
+    pre: int = 1
+    post: int = 1
+    contraction: float = 0.0
+    reduction: float = 0.0
+    nested: bool = True
+    nested_reduction: float = 0.01
+    nested_iterations: int = 100
 
     def __post_init__(self) -> None:
+        if self.shape not in ROUNDS:
+            raise InputError(f"unknown shape {self.shape!r} of a cycle: use one of {', '.join(ROUNDS)}")
+        if min(self.pre, self.post) < 0 or self.pre + self.post < 1:
+            raise InputError(f"pre={self.pre}, post={self.post} smooth nothing: use at least one step before or after")
         counts = min(self.coarse_iterations, self.taylor_steps, self.coherence, self.max_trials)
         if counts < 1 or not (self.kappa >= 0 and self.tolerance >= 0 and self.stagnation >= 0):
             raise InputError(f"{self} has a count below 1 or a negative tolerance: use larger values")
+
+    @property
+    def first_wait(self) -> int:
+        """Taylor steps before the first coarse step of a solve."""
+        return 0 if self.shape == "free" else self.pre
+
+    @property
+    def shortest_wait(self) -> int:
+        """Taylor steps between two coarse steps, at least."""
+        return self.taylor_steps if self.shape == "free" else self.pre + self.post
+
+    def iterations(self, coarsest: bool) -> int:
+        """Limit of iterations of a coarse solve."""
+        rounds = 0 if coarsest else ROUNDS[self.shape]
+        return rounds * (self.pre + self.post + 1) or self.coarse_iterations
+
+    def below(self, level: int, visits: int) -> Cycle:
+        """The cycle of the level below: of an F cycle only the first coarse solve is one of kind F."""
+        return replace(self, shape="V") if self.shape == "F" and level > 0 and visits > 0 else self
 
 
 def progress_made(before: float, after: float) -> float:
@@ -89,6 +133,9 @@ class State:
         interval: Taylor steps between coarse steps at present.
         phase: (decrease, flops) of the Taylor steps since the last coarse step.
         gain: fraction by which the last Taylor step decreased f; 1 before the first.
+        contraction: ‖∇f‖ after the last Taylor step over that before it; 0 before the first.
+        descent: what the accepted steps of this solve decreased f by.
+        ball: (center, radius) of the ball that the level above allows, or None.
         visits: coarse steps tried so far.
         moved: whether the last iteration was accepted.
         failure: why no trial point was acceptable, or None.
@@ -109,6 +156,9 @@ class State:
     interval: int = 0
     phase: tuple[float, float] = (0.0, 0.0)
     gain: float = 1.0
+    contraction: float = 0.0
+    descent: float = 0.0
+    ball: tuple[Tensor, float] | None = None
     visits: int = 0
     moved: bool = False
     failure: Status | None = None
@@ -119,7 +169,7 @@ class State:
         """What this level and those below keep, finest first."""
         return Kept(self.globalization, self.curvature), *self.below
 
-    def moved_to(self, x: Tensor, model: Taylor, loss: float, norm: float, ledger: Ledger) -> State:
+    def moved_to(self, x: Tensor, model: Taylor, loss: float, norm: float, decrease: float, ledger: Ledger) -> State:
         """The state after an accepted step, with the model at the new iterate completed by the new curvature."""
         curvature = self.curvature.updated(x - self.x, model.gradient - self.model.gradient)
         return replace(
@@ -130,6 +180,7 @@ class State:
             gradient_norm=norm,
             curvature=curvature,
             prepared=None,
+            descent=self.descent + decrease,
             moved=True,
             failure=None,
         )
@@ -138,6 +189,13 @@ class State:
         """The state after a rejected trial point x with this gradient, for curvatures that learn from those."""
         curvature = self.curvature.updated(x - self.x, gradient - self.model.gradient)
         return replace(self, model=curvature.completed(self.model, ledger), curvature=curvature, prepared=None)
+
+    def room(self) -> float:
+        """How far the next step may go: what is left of the ball, δ ≤ Δ − ‖x − x₀‖."""
+        if self.ball is None:
+            return inf
+        center, radius = self.ball
+        return radius - float((self.x - center).norm())
 
 
 @dataclass(frozen=True)

@@ -190,5 +190,10 @@ class Unbounded(Stop):
         return Status.UNBOUNDED, f"loss {loss:.3g} fell below {floor:g}, where its rounding hides every decrease"
 
 
+def limits(rule: Stop) -> Stop:
+    """The limits of seconds among the rules, for solves whose other quantities mean something else."""
+    return AnyOf(tuple(part for part in _parts(rule) if isinstance(part, MaxSeconds)))
+
+
 def _parts(rule: Stop) -> tuple[Stop, ...]:
     return rule.rules if isinstance(rule, AnyOf) else (rule,)

@@ -28,6 +28,8 @@ from multilevel_opt.subproblem import (
     CubicLanczos,
     DampedLeastSquares,
     GradientStep,
+    MultigridCG,
+    Smoother,
     Steihaug,
     Subproblem,
 )
@@ -50,6 +52,13 @@ CURVATURES: dict[str, Curvature] = {
 }
 
 
+# On grids a Taylor step that divides the gradient by two or more makes coarse steps superfluous.
+SMOOTHER: dict[int, tuple[Smoother | None, Cycle]] = {
+    1: (None, Cycle()),
+    2: (MultigridCG(), Cycle(contraction=0.5)),
+}
+
+
 def method(
     order: int, globalization: Any, curvature: Curvature | None = None, cycle: Cycle | None = None
 ) -> Multilevel:
@@ -62,7 +71,8 @@ def method(
     if key not in SUBPROBLEM:
         known = ", ".join(f"({q}, {kind.__name__})" for q, kind in SUBPROBLEM)
         raise UnsupportedCombination(f"no solver for order {order} with {key[1].__name__}: choose one of {known}")
-    return Multilevel(order, globalization, SUBPROBLEM[key], curvature or Exact(), cycle or Cycle())
+    smoother, usual = SMOOTHER.get(order, (None, Cycle()))
+    return Multilevel(order, globalization, SUBPROBLEM[key], curvature or Exact(), cycle or usual, smoother)
 
 
 def with_curvature(solver: Multilevel, curvature: Curvature) -> Multilevel:

@@ -1,7 +1,9 @@
 """The gallery: one file per problem, written with the public names of ``multilevel_opt`` only."""
 
 from problems.burgers import Burgers
+from problems.dirichlet import Dirichlet, Dirichlet1D, Dirichlet3D
 from problems.fit import Fit
+from problems.grid import GridProblem
 from problems.heat import Heat
 from problems.helmholtz import Helmholtz
 from problems.kovasznay import Kovasznay
@@ -9,5 +11,33 @@ from problems.liouville import Liouville
 from problems.nonlinear import Pendulum
 from problems.poisson import Poisson
 from problems.poisson_holes import PoissonHoles
+from problems.reactions import Bratu, ConvexExponential
+from problems.squares import MoreBV, MoreBV2D, OptimalControl
+from problems.surfaces import MinimalSurface, OptimalDesign
+from problems.variational import JournalBearing, Membrane, Torsion
 
-__all__ = ["Burgers", "Fit", "Heat", "Helmholtz", "Kovasznay", "Liouville", "Pendulum", "Poisson", "PoissonHoles"]
+__all__ = [
+    "Bratu",
+    "Burgers",
+    "ConvexExponential",
+    "Dirichlet",
+    "Dirichlet1D",
+    "Dirichlet3D",
+    "Fit",
+    "GridProblem",
+    "Heat",
+    "Helmholtz",
+    "JournalBearing",
+    "Kovasznay",
+    "Liouville",
+    "Membrane",
+    "MinimalSurface",
+    "MoreBV",
+    "MoreBV2D",
+    "OptimalControl",
+    "OptimalDesign",
+    "Pendulum",
+    "Poisson",
+    "PoissonHoles",
+    "Torsion",
+]

@@ -157,8 +157,36 @@ def test_trust_region(found: Trial, accepted: bool, radius: float) -> None:
     g = TrustRegion(radius=1.0)
     assert g.accepts(found) == accepted
     assert g.update(found).scalar == pytest.approx(radius)
-    assert g.after_coarse(found) == g.update(found)
     assert g.penalty(X) is None
+
+
+def test_coarse_steps_move_a_radius_of_their_own() -> None:
+    g = TrustRegion(radius=1.0)
+    for found in (trial(0.5, boundary=True), trial(0.95, boundary=False)):
+        assert g.after_coarse(found) == g
+    bad = g.after_coarse(trial(-3.0, length=0.5))
+    assert (bad.scalar, bad.room(1.0), bad.room(4.0)) == (1.0, 0.125, 0.03125)
+    assert bad.after_coarse(NOT_FINITE).room(1.0) < 0.125
+    again = bad.after_coarse(trial(0.95, length=0.125, boundary=True))
+    assert (again.scalar, again.room(1.0)) == (1.0, 0.3125)
+    filled = g.after_coarse(trial(0.95, boundary=True))
+    assert (filled.scalar, filled.room(1.0)) == (2.5, 2.5)
+    assert g.update(trial(-3.0, length=0.5)).room(1.0) == 0.125  # until a coarse step was judged, Δ is their radius
+    assert bad.update(NOT_FINITE).room(1.0) == 0.125  # from then on it is their own
+    assert Regularization(weight=1.0).room(1.0) == inf
+
+
+def test_radius_and_weight_go_up_through_p() -> None:
+    assert TrustRegion(radius=3.0, reach=0.1).refined(2.0) == TrustRegion(radius=6.0)
+    assert Regularization(weight=8.0, power=3).refined(2.0).scalar == 1.0
+
+
+def test_steps_stay_in_what_is_left_of_the_ball() -> None:
+    g = TrustRegion(radius=1.0)
+    assert g.within(inf) is g.within(2.0) is g
+    assert g.within(0.25).scalar == 0.25
+    assert g.within(-1e-9).scalar > 0
+    assert Regularization(weight=1.0).within(0.1).scalar == 1.0
 
 
 def test_radius_stays_within_bounds() -> None:

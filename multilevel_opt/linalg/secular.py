@@ -48,6 +48,33 @@ def regularized_minimizer(H: Tensor, g: Tensor, sigma: float, power: int) -> Ten
     return solution(exp(root))
 
 
+def ball_minimizer(H: Tensor, g: Tensor, radius: float) -> Tensor:
+    """The global minimizer u of gᵀu + ½uᵀHu in the ball ‖u‖ ≤ radius, shape (k,), for symmetric H of shape (k, k).
+
+    (H + νI)u = −g with ν ≥ 0, H + νI ⪰ 0 and ν(radius − ‖u‖) = 0 (Moré & Sorensen 1983), by the eigen-decomposition
+    and the root of 1/radius − 1/‖u(ν)‖.
+    """
+    values, vectors = torch.linalg.eigh(H)
+    coefficients = vectors.T @ g
+    shift = max(0.0, -float(values[0]))
+    shifted_values = values + shift
+    floor = 1e-14 * float(values.abs().max()) + 1e-300
+
+    def solution(delta: float) -> Tensor:
+        u: Tensor = vectors @ (-coefficients / (shifted_values + delta))
+        return u
+
+    def phi(delta: float) -> float:
+        return float(solution(delta).norm()) / radius - 1.0
+
+    if phi(floor) <= 0:
+        return solution(floor) if shift == 0.0 else _hard_case(values, vectors, coefficients, radius)
+    ceiling = max(2 * floor, float(g.norm()) / radius)
+    while phi(ceiling) > 0:
+        ceiling *= 4
+    return solution(float(brentq(phi, floor, ceiling, xtol=1e-300, rtol=1e-13, maxiter=300)))
+
+
 def _hard_case(values: Tensor, vectors: Tensor, coefficients: Tensor, length: float) -> Tensor:
     gaps = values - values[0]
     away = gaps > 1e-10 * values.abs().max()

@@ -29,6 +29,7 @@ class Sum(Objective):
     def __init__(self, terms: Sequence[Objective]) -> None:
         super().__init__(terms[0].ledger)
         self.terms = tuple(terms)
+        self.joint = all(term.joint for term in terms)
 
     def __call__(self, x: Tensor) -> Tensor:
         total = self.terms[0](x)
@@ -59,7 +60,7 @@ class Shifted(Objective):
 
     def __init__(self, base: Objective, x: Tensor) -> None:
         super().__init__(base.ledger)
-        self.base, self.x = base, x
+        self.base, self.x, self.joint = base, x, base.joint
 
     def __call__(self, s: Tensor) -> Tensor:
         return self.base(self.x + s)
@@ -80,7 +81,7 @@ class Pullback(Objective):
 
     def __init__(self, base: Objective, x: Tensor | None, transfer: TransferOperator) -> None:
         super().__init__(base.ledger)
-        self.base, self.x, self.transfer = base, x, transfer
+        self.base, self.x, self.transfer, self.joint = base, x, transfer, base.joint
 
     def _point(self, s: Tensor) -> Tensor:
         step = self.transfer.prolong(s)
@@ -102,6 +103,8 @@ class Pullback(Objective):
 
 class Polynomial(Objective):
     """A frozen Taylor model as a function of the iterate y: T(y − y₀)."""
+
+    joint = True
 
     def __init__(self, center: Tensor, model: Taylor, ledger: Ledger | None = None) -> None:
         super().__init__(ledger)

@@ -30,7 +30,10 @@ class Objective(ABC):
 
     Attributes:
         ledger: where this objective records what its evaluations cost.
+        joint: whether a gradient costs little more than a value, so that trial points are expanded at once.
     """
+
+    joint: bool = False
 
     def __init__(self, ledger: Ledger | None = None) -> None:
         self.ledger = ledger if ledger is not None else Ledger()

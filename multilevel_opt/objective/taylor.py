@@ -24,6 +24,7 @@ from torch import Tensor
 from multilevel_opt.errors import UnsupportedCombination
 from multilevel_opt.ledger import Ledger
 from multilevel_opt.linalg.operator import Dense, LinearOperator, composed
+from multilevel_opt.objective.second import SecondForm
 
 Form = Callable[..., Tensor]
 
@@ -87,11 +88,13 @@ class Taylor:
         value: f, a scalar tensor.
         forms: form k at index k − 1; ``forms[0]()`` is the gradient.
         normal: the least-squares normal form when there is one (order ≥ 2).
+        second: form 2 where it is known as a matrix.
     """
 
     value: Tensor
     forms: tuple[Form, ...]
     normal: NormalForm | None = None
+    second: SecondForm | None = None
 
     @property
     def order(self) -> int:
@@ -132,7 +135,9 @@ class Taylor:
             raise UnsupportedCombination(
                 f"a model of order {self.order} has no terms of order {order}: expand it further"
             )
-        return replace(self, forms=self.forms[:order], normal=self.normal if order >= 2 else None)
+        if order < 2:
+            return Taylor(self.value, self.forms[:order])
+        return replace(self, forms=self.forms[:order])
 
     def __add__(self, other: Taylor) -> Taylor:
         forms = _frozen(
@@ -140,7 +145,8 @@ class Taylor:
         )
         mine, yours = self._as_normal(), other._as_normal()
         normal = None if mine is None or yours is None else mine + yours
-        return Taylor(self.value + other.value, forms, normal if len(forms) >= 2 else None)
+        second = self.second if other.order < 2 else other.second if self.order < 2 else None
+        return Taylor(self.value + other.value, forms, normal if len(forms) >= 2 else None, second)
 
     def scaled(self, factor: float) -> Taylor:
         """The polynomial times a number; the normal form is lost unless the factor is one."""

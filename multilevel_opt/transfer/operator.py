@@ -7,7 +7,8 @@ arXiv 1904.04692):
     ∇f(x)ᵀ P s = (1/α) (R ∇f(x))ᵀ s.
 
 Points are another matter: Pᵀ of a point can be far from any sensible coarse point, so a separate map
-``points`` (injection, averaging) may be given for iterates.
+``points`` (injection, averaging) may be given for iterates, and a map ``lift`` (interpolation of higher order)
+for coarse iterates that become fine ones, as in nested iteration.
 """
 
 from __future__ import annotations
@@ -38,12 +39,14 @@ class TransferOperator:
         points: map of iterates, shape (n_c, n), or None where R serves for points too.
         neurons: int64 indices of the chosen neurons where P selects whole neurons of a network with one
             hidden layer, else None.
+        lift: map of coarse iterates to fine ones, shape (n, n_c), or None where nested iteration makes no sense.
     """
 
     P: LinearOperator
     scale: float
     points: LinearOperator | None
     neurons: Tensor | None
+    lift: LinearOperator | None
 
     def __init__(
         self,
@@ -52,6 +55,7 @@ class TransferOperator:
         points: Any = None,
         neurons: Tensor | None = None,
         like: Tensor | None = None,
+        lift: Any = None,
     ) -> None:
         """Check what is cheap to check and store.
 
@@ -61,10 +65,11 @@ class TransferOperator:
             points: the same kinds, shape (n_c, n).
             neurons: int64 tensor of the chosen neurons, see the class.
             like: dtype and device of an operator made from numpy or scipy (default: float64 on the CPU).
+            lift: the same kinds, shape (n, n_c).
 
         Raises:
-            ShapeError: P is no matrix, has more columns than rows or none, or ``points`` is not (n_c, n).
-            NonFiniteError: an entry of P or ``points``, or α, is not finite.
+            ShapeError: P is no matrix, has more columns than rows or none, or a map of points does not fit.
+            NonFiniteError: an entry of P or of a map of points, or α, is not finite.
             InputError: a column of P is zero, or α <= 0.
         """
         operator = as_operator(P, like)
@@ -81,18 +86,8 @@ class TransferOperator:
             raise InputError(f"the scale α in R = α Pᵀ must be positive and finite, got {scale}")
         for name, value in (("P", operator), ("scale", float(scale)), ("neurons", neurons)):
             object.__setattr__(self, name, value)
-        object.__setattr__(self, "points", self._checked_points(points, like))
-
-    def _checked_points(self, points: Any, like: Tensor | None) -> LinearOperator | None:
-        if points is None:
-            return None
-        operator = as_operator(points, like)
-        if operator.shape != (self.n_coarse, self.n_fine):
-            raise ShapeError(f"the map of points must have shape {(self.n_coarse, self.n_fine)}, got {operator.shape}")
-        weights = _column_weights(operator)
-        if weights is not None and not bool(torch.isfinite(weights).all()):
-            raise NonFiniteError("the map of points has NaN or infinite entries: check how it was made")
-        return operator
+        object.__setattr__(self, "points", _checked_points(points, (n_coarse, n), like))
+        object.__setattr__(self, "lift", _checked_points(lift, (n, n_coarse), like))
 
     @property
     def n_fine(self) -> int:
@@ -141,7 +136,7 @@ class TransferOperator:
 
     @cached_property
     def _norm(self) -> float:
-        return _spectral_norm(self.P)
+        return spectral_norm(self.P)
 
     def to(self, like: Tensor) -> TransferOperator:
         """The same operator in the dtype and on the device of ``like``; operators made of functions stay."""
@@ -150,6 +145,7 @@ class TransferOperator:
             self.scale,
             None if self.points is None else _moved(self.points, like),
             None if self.neurons is None else self.neurons.to(like.device),
+            lift=None if self.lift is None else _moved(self.lift, like),
         )
 
     def __repr__(self) -> str:
@@ -184,6 +180,18 @@ def as_operator(matrix: Any, like: Tensor | None = None) -> LinearOperator:
         f"a transfer operator needs a LinearOperator or a torch, numpy or scipy sparse matrix, "
         f"got {type(matrix).__name__}"
     )
+
+
+def _checked_points(points: Any, shape: tuple[int, int], like: Tensor | None) -> LinearOperator | None:
+    if points is None:
+        return None
+    operator = as_operator(points, like)
+    if operator.shape != shape:
+        raise ShapeError(f"the map of points must have shape {shape}, got {operator.shape}")
+    weights = _column_weights(operator)
+    if weights is not None and not bool(torch.isfinite(weights).all()):
+        raise NonFiniteError("the map of points has NaN or infinite entries: check how it was made")
+    return operator
 
 
 def _vector(v: Tensor, size: int, what: str) -> Tensor:
@@ -241,24 +249,24 @@ def _(operator: Selection, like: Tensor) -> LinearOperator:
 
 
 @singledispatch
-def _spectral_norm(operator: LinearOperator) -> float:
+def spectral_norm(operator: LinearOperator) -> float:
     """‖A‖₂, see ``TransferOperator.norm``."""
     return _power_norm(operator, torch.empty(0, dtype=torch.float64, device="cpu"))
 
 
-@_spectral_norm.register
+@spectral_norm.register
 def _(operator: Selection) -> float:
     return 1.0
 
 
-@_spectral_norm.register
+@spectral_norm.register
 def _(operator: Dense) -> float:
     if min(operator.shape) <= EXACT_NORM:
         return float(torch.linalg.matrix_norm(operator.matrix, 2))
     return _power_norm(operator, operator.matrix)
 
 
-@_spectral_norm.register
+@spectral_norm.register
 def _(operator: Sparse) -> float:
     if operator.shape[1] <= EXACT_NORM:
         gram = operator.scipy_matrix().T @ operator.scipy_matrix()

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from multilevel_opt.errors import UnsupportedCombination
 from multilevel_opt.linalg.operator import Dense, LinearOperator, Selection, Sparse
+from multilevel_opt.transfer.geometric import Separable
 from multilevel_opt.transfer.operator import TransferOperator
 
 
@@ -29,7 +30,7 @@ class Truncated(TransferOperator):
 
     def __init__(self, whole: TransferOperator, P: LinearOperator) -> None:
         points = whole.points if whole.points is not None else _Restriction(whole)
-        parts = ("P", P), ("scale", whole.scale), ("points", points), ("neurons", None)
+        parts = ("P", P), ("scale", whole.scale), ("points", points), ("neurons", None), ("lift", whole.lift)
         for name, value in parts:
             object.__setattr__(self, name, value)
 
@@ -116,6 +117,11 @@ def _(operator: Selection) -> tuple[Tensor, Tensor, Tensor]:
     return operator.indices, columns, torch.ones(operator.indices.numel(), dtype=torch.float64, device=columns.device)
 
 
+@entries.register
+def _(operator: Separable) -> tuple[Tensor, Tensor, Tensor]:
+    return entries(operator.sparse())
+
+
 @singledispatch
 def _kept(operator: LinearOperator, kept: Tensor) -> LinearOperator:
     """The operator with the other rows set to zero."""
@@ -139,3 +145,8 @@ def _(operator: Sparse, kept: Tensor) -> LinearOperator:
     stays = kept.cpu().numpy()[matrix.row]
     cut = scipy.sparse.coo_array((matrix.data[stays], (matrix.row[stays], matrix.col[stays])), shape=operator.shape)
     return Sparse(cut, operator.values)
+
+
+@_kept.register
+def _(operator: Separable, kept: Tensor) -> LinearOperator:
+    return _kept(operator.sparse(kept.device), kept)
