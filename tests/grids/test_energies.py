@@ -13,7 +13,9 @@ from problems.grid import GridProblem
 from tests.references.newton import newton
 
 GALLERY: dict[str, type[GridProblem]] = {
-    name: getattr(problems, name) for name in problems.__all__ if name not in ("Poisson", "GridProblem")
+    name: kind
+    for name, kind in ((name, getattr(problems, name)) for name in problems.__all__)
+    if issubclass(kind, GridProblem) and kind is not GridProblem
 }
 QUADRATIC = {"Dirichlet", "Dirichlet1D", "Dirichlet3D", "Torsion", "JournalBearing", "Membrane"}
 
