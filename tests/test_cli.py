@@ -408,8 +408,8 @@ def test_a_target_may_be_a_metric_of_the_problem(capsys: pytest.CaptureFixture[s
     [
         ("arwhead --method lm", "method 'lm' needs a residual, and arwhead has none: use one of ar1"),
         ("arwhead --method galerkin", "needs a residual"),
-        ("arwhead n=10 --method tr2 --levels 3", "method 'tr2'"),
-        ("arwhead --levels 2", "method 'tr2'"),
+        ("arwhead n=10 --method tr2 --levels 3", "offers no hierarchy"),
+        ("arwhead --levels 2", "offers no hierarchy"),
         ("arwhead n=0", "n >= 2"),
         ("fit loss=l3", "choose one of l2, l1"),
     ],
