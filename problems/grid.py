@@ -45,6 +45,7 @@ class GridProblem:
     seed: int = 0
     device: str | torch.device = "cpu"
     dtype: str = "float64"
+    group: ClassVar[str] = "discretized problems on grids"
     dim: ClassVar[int] = 2
     degree: ClassVar[int] = 1  # of the interpolation of steps; fourth-order energies want 3
 
