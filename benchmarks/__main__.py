@@ -16,6 +16,7 @@ from benchmarks import (
     iteration,
     jacobian,
     levels,
+    mgh,
     peers,
     secant,
     separable,
@@ -34,6 +35,7 @@ BENCHMARKS: dict[str, Callable[[Sequence[int]], None]] = {
     "separable": separable.run,
     "bounds": bounds.run,
     "grids": grids.run,
+    "mgh": mgh.run,
 }
 
 

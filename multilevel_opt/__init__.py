@@ -27,7 +27,7 @@ from multilevel_opt.objective.separable import Elements, PartiallySeparable
 from multilevel_opt.objective.separable_squares import ElementResiduals, SeparableSquares
 from multilevel_opt.objective.taylor import Taylor
 from multilevel_opt.pde import PDEProblem
-from multilevel_opt.policy import DelayedGratification, GainRatio
+from multilevel_opt.policy import DelayedGratification, GainRatio, Interpolation
 from multilevel_opt.result import Event, Result, Status
 from multilevel_opt.solve import METHODS, solve
 from multilevel_opt.state import Cycle
@@ -35,20 +35,24 @@ from multilevel_opt.stopping import GradientNorm, Loss, MaxIterations, MaxSecond
 from multilevel_opt.study.records import Records
 from multilevel_opt.study.run import Study
 from multilevel_opt.subproblem import (
-    CubicLanczos,
+    BySize,
     DampedLeastSquares,
     GradientStep,
+    Lanczos,
     MultigridCG,
+    Nested,
     OnOneLevel,
     Smoothing,
+    Spectral,
     Steihaug,
 )
 from multilevel_opt.transfer.operator import TransferOperator
-from multilevel_opt.variants import AR1, AR2, CURVATURES, LM, RLM, TR1, TR2, method, with_curvature
+from multilevel_opt.variants import AR1, AR2, AR3, CURVATURES, LM, RLM, TR1, TR2, method, with_curvature
 
 __all__ = [
     "AR1",
     "AR2",
+    "AR3",
     "BFGS",
     "CURVATURES",
     "LBFGS",
@@ -59,7 +63,7 @@ __all__ = [
     "SR1",
     "TR1",
     "TR2",
-    "CubicLanczos",
+    "BySize",
     "Cycle",
     "DampedLeastSquares",
     "DelayedGratification",
@@ -74,6 +78,8 @@ __all__ = [
     "GradientStep",
     "Hierarchy",
     "InputError",
+    "Interpolation",
+    "Lanczos",
     "LeastSquares",
     "Ledger",
     "Level",
@@ -84,6 +90,7 @@ __all__ = [
     "MultigridCG",
     "Multilevel",
     "MultilevelError",
+    "Nested",
     "NonFiniteError",
     "NotConverged",
     "Objective",
@@ -100,6 +107,7 @@ __all__ = [
     "SeparableSquares",
     "ShapeError",
     "Smoothing",
+    "Spectral",
     "Status",
     "Steihaug",
     "Stencil",

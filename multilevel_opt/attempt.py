@@ -48,7 +48,8 @@ def attempt(f: Objective, state: State, step: Step, order: int, likely: bool) ->
     loss = float(model.value) if model is not None else float(f(x))
     finite = isfinite(loss)
     decrease = _decrease(state, model, loss, step) if f.joint and model is not None else state.loss - loss
-    trial = Trial(decrease if finite else -inf, step.predicted, float(step.s.norm()), step.on_boundary)
+    slope = float(state.model.gradient @ step.s)
+    trial = Trial(decrease if finite else -inf, step.predicted, float(step.s.norm()), step.on_boundary, slope)
     known = state.best
     state = replace(state, best=(loss, x) if finite and loss < known[0] else known, moved=False)
     if not finite:

@@ -25,6 +25,7 @@ MINIMUM, MAXIMUM = 1e-30, 1e40  # of σ, for functions of ordinary size
 LONGEST = 1e30  # step that a globalization must allow
 FAR = 1e8
 RELATIVE = 1e-4  # chosen by `python -m benchmarks damping` (docs/design.md, "Damping policy")
+CAUTION = 0.1  # of ‖g‖ at the Cauchy point: the first step is close to that of the model without penalty
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Regularization:
         size, power = float(model.gradient.norm()), self.power or order + 1
         minimum = self.minimum or max(min(MINIMUM, size * LONGEST ** (1 - power)), 1e-290)
         maximum = self.maximum or min(max(MAXIMUM, size * MAXIMUM), 1e290)
-        weight = self.weight if self.weight is not None else initial_weight(model)
+        weight = self.weight if self.weight is not None else initial_weight(model, power)
         return replace(self, weight=max(weight, minimum), power=power, minimum=minimum, maximum=maximum)
 
     def memory(self) -> dict[str, float]:
@@ -91,7 +92,8 @@ class Regularization:
         return self.policy.accepts(trial)
 
     def update(self, trial: Trial) -> Regularization:
-        return replace(self, weight=max(self.minimum or MINIMUM, self.scalar * self.policy.factor(trial)))
+        made = replace(trial, penalty=self.price(trial.step_norm), power=self.power or 2)
+        return replace(self, weight=max(self.minimum or MINIMUM, self.scalar * self.policy.factor(made)))
 
     def after_coarse(self, trial: Trial) -> Regularization:
         return self.update(trial) if self.inherited else self
@@ -101,7 +103,7 @@ class Regularization:
 
     def price(self, length: float) -> float:
         power = self.power or 2
-        return self.scalar / power * length**power
+        return self.scalar / power * length**power if length < LONGEST ** (10 / power) else inf
 
     def beside(self, length: float) -> Regularization:
         return self  # exact for p = 2; for p > 2 the part that is fixed is left out of the norm
@@ -129,7 +131,8 @@ class TrustRegion:
     """The ball ‖s‖ ≤ Δ (Conn, Gould & Toint 2000, Algorithm 6.1.1; constants of their section 17.1).
 
     Attributes:
-        radius: Δ; None means 1.
+        radius: Δ; None means ``first`` times the length of the Cauchy step of the first model (1 for order 1).
+        first: see ``radius``.
         eta1, eta2: accept from η₁ on, enlarge from η₂ on.
         shrink, grow: factors of Δ.
         minimum, maximum: bounds of Δ; the solver stops below ``minimum``. ``maximum`` lets an unbounded function be
@@ -139,6 +142,7 @@ class TrustRegion:
     """
 
     radius: float | None = None
+    first: float = 3.0
     eta1: float = 0.01
     eta2: float = 0.9
     shrink: float = 0.25
@@ -169,7 +173,9 @@ class TrustRegion:
         return self.scalar < self.minimum
 
     def start(self, model: Taylor, order: int) -> TrustRegion:
-        return self if self.radius is not None else replace(self, radius=1.0)
+        if self.radius is not None:
+            return self
+        return replace(self, radius=min(self.maximum, self.first * cauchy_length(model) or 1.0))
 
     def memory(self) -> dict[str, float]:
         return {"radius": self.scalar, "reach": self.reach}
@@ -226,17 +232,33 @@ class TrustRegion:
         return self if self.scalar <= room else replace(self, radius=max(room, 0.5 * self.minimum))
 
 
-def initial_weight(model: Taylor) -> float:
-    """RELATIVE times the mean eigenvalue of JJᵀ (matrix-free: a Rayleigh quotient of it).
+def initial_weight(model: Taylor, power: int) -> float:
+    """σ from the first model.
 
-    Without J it is 1, but at least 1e-8 and at most 1e8 times ‖∇f‖: then a few trials find a step of any useful length.
+    With a residual, RELATIVE times the mean eigenvalue of JJᵀ (matrix-free: a Rayleigh quotient of it). Otherwise the
+    weight whose penalty has at the Cauchy point the fraction CAUTION of the gradient: CAUTION ‖g‖ / ℓ^{p−1}.
     """
     normal = model.normal
     if normal is None or normal.residual.numel() == 0:
-        size = float(model.gradient.norm()) or 1.0
-        return min(max(1.0, size / FAR), size * FAR)
+        length = cauchy_length(model)
+        norm = float(torch.linalg.vector_norm(model.gradient))
+        weight = CAUTION * norm / length ** (power - 1) if length > 0 else 0.0
+        size = norm or 1.0  # without curvature a few trials find a step of any useful length
+        return weight if 0 < weight < inf else min(max(1.0, size / FAR), size * FAR)
     if isinstance(normal.jacobian, Dense):
         matrix = normal.jacobian.matrix
         return RELATIVE * float(matrix.square().sum()) / min(matrix.shape) or RELATIVE
     r2 = float(normal.residual @ normal.residual)
     return RELATIVE * float(torch.linalg.vector_norm(model.gradient) ** 2) / r2 if r2 > 0 else RELATIVE
+
+
+def cauchy_length(model: Taylor) -> float:
+    """ℓ = ‖g‖ / |ĝᵀBĝ|, ĝ = g/‖g‖: distance of the stationary point along g; 0 where there is none."""
+    g = model.gradient
+    norm = float(torch.linalg.vector_norm(g))
+    if model.order < 2 or norm == 0.0:
+        return 0.0
+    unit = g / norm
+    curvature = abs(float(unit @ model.hvp(torch.zeros_like(unit), unit)))
+    length = norm / curvature if curvature > 0 else 0.0
+    return length if length < inf else 0.0

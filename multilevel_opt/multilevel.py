@@ -15,11 +15,12 @@ derivative is not finite is rejected like any other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf, isfinite
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from multilevel_opt.attempt import attempt, polish, resolution
@@ -127,6 +128,25 @@ class Multilevel:
         )
         return after
 
+    def descend(self, f: Objective, x: Tensor, done: Callable[[Tensor, Tensor], bool], limit: int) -> Tensor:
+        """Minimize f on one level, without account: how one solver serves as subproblem solver of another.
+
+        Args:
+            f: for example a regularized model.
+            x: start, shape (n,).
+            done: (x, ∇f(x)) -> whether that will do.
+            limit: of iterations.
+
+        Returns:
+            The last iterate.
+        """
+        state = self.init(f, x)
+        for _ in range(limit):
+            if state.failure is not None or done(state.x, state.model.gradient):
+                break
+            state, _ = self._taylor(f, state, Hierarchy(x.numel()), ())
+        return state.x
+
     def _paced(self, state: State, spent: tuple[float, float], coarse: bool) -> State:
         """Choose how many Taylor steps come before the next coarse step, from progress per flop."""
         if not coarse:
@@ -168,8 +188,11 @@ class Multilevel:
             rounding = resolution(f, state)
             if 0 <= step.predicted <= 10 * rounding:
                 polished = polish(f, state, step, self.order)
-                if polished.moved or step.predicted <= 0.1 * rounding:
+                if polished.moved or (step.predicted <= 0.1 * rounding and (finite or trials == 1)):
                     return polished, Outcome(-inf, trials, "the predicted decrease is below the rounding of f")
+            if torch.equal(state.x + step.s, state.x):
+                finite += trials == 1
+                break
             state, trial, note = attempt(f, state, step, self.order, likely=False)
             outcome = Outcome(trial.ratio, trials, note)
             finite += isfinite(trial.decrease)
@@ -245,7 +268,9 @@ class Multilevel:
         step = Step(transfer.prolong(s), final.descent / alpha, outside)
         recorder.ledgers[level + 1].work(6.0 * transfer.nnz)  # the gradient and the point down, the step up
         state, trial, note = attempt(f, state, step, self.order, likely=below.objective is None)
-        return replace(state, globalization=state.globalization.after_coarse(trial)), Outcome(trial.ratio, 1, note)
+        if trial.predicted > 10 * resolution(f, state):  # the ratio of smaller ones says nothing
+            state = replace(state, globalization=state.globalization.after_coarse(trial))
+        return state, Outcome(trial.ratio, 1, note)
 
     def _enough(self, inner: State, coarsest: bool) -> Stop:
         """When a coarse solve ends."""

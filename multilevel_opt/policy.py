@@ -5,6 +5,7 @@ This rule decides more than any other choice (docs/design.md, "Damping policy"):
 ``GainRatio``             accept when (f − f⁺)/(T(0) − T(s)) ≥ η₁; σ × γ₂, γ₁ or γ₃ (Calandra, Gratton,
                           Riccietti & Vasseur 2020, constants of their experiments)
 ``DelayedGratification``  accept any decrease; σ ÷ down on success, σ × up on failure (Transtrum & Sethna 2012)
+``Interpolation``         the gain ratio accepts; σ is what would have made the model exact at the trial point
 """
 
 from __future__ import annotations
@@ -30,12 +31,18 @@ class Trial:
         predicted: T(0) − T(s) of the Taylor model without the regularization term.
         step_norm: ‖s‖.
         on_boundary: a trust-region step that ended on the boundary.
+        slope: ∇f(x)ᵀs.
+        penalty: (σ/p)‖s‖^p of the regularization that made the step.
+        power: its p.
     """
 
     decrease: float
     predicted: float
     step_norm: float
     on_boundary: bool = False
+    slope: float = 0.0
+    penalty: float = 0.0
+    power: int = 2
 
     @property
     def ratio(self) -> float:
@@ -94,6 +101,56 @@ class DelayedGratification:
 
     def factor(self, trial: Trial) -> float:
         return 1 / self.down if self.accepts(trial) else self.up
+
+
+@dataclass(frozen=True)
+class Interpolation:
+    """The weight for which the regularized model would have been exact at the trial point.
+
+    Along s the function is modelled by T(αs) + c α^p with c = f⁺ − T(s), so that σ is multiplied by
+
+        (f⁺ − T(s)) / ((σ/p)‖s‖^p)
+
+    within bounds (Gould, Porcelli & Toint 2012, section 3; Cartis, Hauser, Liu, Welzel & Zhu 2025).
+
+    Attributes:
+        eta1: accept when the gain ratio is at least this.
+        eta2: from here on σ does not rise.
+        down: an acceptance multiplies σ by this at least.
+        up: a rejection multiplies σ by this at least, an acceptance below ``eta2`` at most.
+        shortest: a rejection shortens the step to about this fraction at most.
+        trust: after an acceptance, the fraction of the interpolated weight that is taken.
+        blind: factor after a rejection of which nothing is known (a step refused before f was evaluated).
+    """
+
+    eta1: float = 0.01
+    eta2: float = 0.5
+    down: float = 0.01
+    up: float = 3.0
+    shortest: float = 0.3
+    trust: float = 0.3
+    blind: float = 10.0
+
+    def __post_init__(self) -> None:
+        fractions = (self.eta1, self.eta2, self.down, self.shortest)
+        inside = all(0 < value < 1 for value in fractions) and self.eta1 <= self.eta2 and 0 < self.trust <= 1
+        if not (inside and self.up > 1 and self.blind > 1):
+            raise InputError(
+                f"{self} breaks 0 < eta1 <= eta2 < 1 < up, blind and 0 < trust, down, shortest: use such values"
+            )
+
+    def accepts(self, trial: Trial) -> bool:
+        return trial.decrease > 0 and trial.ratio >= self.eta1
+
+    def factor(self, trial: Trial) -> float:
+        known = 0 < trial.penalty < inf and trial.slope < 0
+        exact = (trial.predicted - trial.decrease) / trial.penalty if known else inf
+        if self.accepts(trial):
+            return min(max(self.trust * exact, self.down), 1.0 if trial.ratio >= self.eta2 else self.up)
+        if not known:
+            return self.blind
+        most = -trial.slope / (trial.power * trial.penalty * self.shortest ** (trial.power - 1))
+        return max(min(exact, most), self.up)
 
 
 class Globalization(Protocol):

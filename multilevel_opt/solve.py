@@ -20,16 +20,18 @@ from multilevel_opt import build
 from multilevel_opt.api import Callback, minimize, start_point, within_memory
 from multilevel_opt.bounds import region
 from multilevel_opt.errors import InputError, UnsupportedCombination
+from multilevel_opt.globalization import Regularization
 from multilevel_opt.hierarchy import Hierarchy
 from multilevel_opt.multilevel import Multilevel
 from multilevel_opt.objective.least_squares import LeastSquares
+from multilevel_opt.policy import GainRatio
 from multilevel_opt.problem import Problem, completed
 from multilevel_opt.record import card_of, record_of
 from multilevel_opt.result import Event, Result
 from multilevel_opt.state import Cycle
 from multilevel_opt.stopping import GradientNorm, Loss, MaxIterations, MaxSeconds, Metric, Stop
-from multilevel_opt.subproblem import DampedLeastSquares
-from multilevel_opt.variants import AR1, AR2, CURVATURES, LM, RLM, TR1, TR2, with_curvature
+from multilevel_opt.subproblem import DampedLeastSquares, Lanczos, Nested, Steihaug
+from multilevel_opt.variants import AR1, AR2, AR3, CURVATURES, LM, RLM, TR1, TR2, with_curvature
 
 Builder = Callable[[Any, Any, Tensor, int, int], Hierarchy]  # (problem, objective, x0, levels, seed)
 
@@ -82,6 +84,7 @@ GRIDS: Mapping[str, Builder] = {
     "geometric": partial(_offered, coarsening="geometric"),
     "galerkin": partial(_offered, coarsening="galerkin"),
 }
+GAIN = Regularization(policy=GainRatio())
 METHODS: dict[str, Method] = {
     "lm": Method(LM, "Levenberg-Marquardt on one level, delayed gratification"),
     "lm-published": Method(
@@ -99,17 +102,19 @@ METHODS: dict[str, Method] = {
     "galerkin": Method(
         LM,
         "Levenberg-Marquardt with Galerkin levels f(x + P s), coherent to every order",
-        {
-            "subnetwork": _subnetwork,
-            "amg": partial(_amg, model="galerkin"),
-            "random": _random,
-        },
+        {"subnetwork": _subnetwork, "amg": partial(_amg, model="galerkin"), "random": _random},
         2,
     ),
     "ar1": Method(AR1, "first order, quadratic regularization", GRIDS),
-    "ar2": Method(AR2, "second order, cubic regularization (ARC)", GRIDS),
+    "ar2": Method(AR2, "second order, cubic regularization (ARC), weight by interpolation", GRIDS),
+    "ar2-gain": Method(AR2.replace(globalization=GAIN), "AR2 with the published gain-ratio rule"),
+    "ar3": Method(AR3, "third order, quartic regularization, pre-rejection, weight by interpolation"),
+    "ar3-gain": Method(AR3.replace(globalization=GAIN), "AR3 with the published gain-ratio rule"),
+    "ar3-plain": Method(AR3.replace(subproblem=Nested(AR2, prerejection=False)), "AR3 without pre-rejection"),
     "tr1": Method(TR1, "first order, trust region", GRIDS),
-    "tr2": Method(TR2, "second order, trust region (Steihaug)", GRIDS),
+    "tr2": Method(TR2, "second order, trust region, exact steps (beyond 100 unknowns GLTR)", GRIDS),
+    "tr2-gltr": Method(TR2.replace(subproblem=Lanczos()), "TR2 with GLTR steps at every size"),
+    "tr2-steihaug": Method(TR2.replace(subproblem=Steihaug()), "TR2 with truncated conjugate gradients"),
 }
 
 

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from math import isnan
 from typing import ClassVar
 
+import torch
+from torch import Tensor
+
 from multilevel_opt.errors import InputError
 from multilevel_opt.result import Status
 
@@ -29,6 +32,7 @@ class Progress:
         metrics: error measures by name.
         displacement: distance from the start point of this solve.
         losses: f at the start and after every iteration of this solve.
+        gradient: ∇f at the iterate, shape (n,), where known.
     """
 
     iteration: int
@@ -38,6 +42,7 @@ class Progress:
     metrics: Mapping[str, float]
     displacement: float = 0.0
     losses: Sequence[float] = ()
+    gradient: Tensor | None = None
 
 
 class Stop:
@@ -67,14 +72,25 @@ class AnyOf(Stop):
 
 @dataclass(frozen=True)
 class GradientNorm(Stop):
-    """‖∇f‖₂ ≤ tol."""
+    """‖∇f‖ ≤ tol, in the Euclidean norm unless said otherwise.
+
+    Attributes:
+        tol: largest norm.
+        norm: 2, or ``math.inf`` for the largest entry, which does not grow with the number of unknowns.
+    """
 
     tol: float
+    norm: float = 2.0
 
     def __call__(self, progress: Progress) -> Verdict | None:
-        if not progress.gradient_norm <= self.tol:
+        gradient = progress.gradient
+        if self.norm == 2.0 or gradient is None:
+            size = progress.gradient_norm
+        else:
+            size = float(torch.linalg.vector_norm(gradient, self.norm))
+        if not size <= self.tol:
             return None
-        return Status.GRADIENT, f"gradient norm {progress.gradient_norm:.3g} <= {self.tol:g}"
+        return Status.GRADIENT, f"gradient norm {size:.3g} <= {self.tol:g}"
 
 
 @dataclass(frozen=True)

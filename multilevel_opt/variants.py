@@ -4,9 +4,10 @@
 name  q     globalization                    curvature            subproblem
 ===== ===== ================================ ==================== ======================================
 AR1   1     (σ/2)‖s‖², gain ratio            -                    closed form
-AR2   2     (σ/3)‖s‖³, gain ratio            exact                Lanczos, secular equation
+AR2   2     (σ/3)‖s‖³, interpolation         exact                secular equation; Lanczos beyond 100 unknowns
+AR3   3     (σ/4)‖s‖⁴, interpolation         exact                AR2, with pre-rejection
 TR1   1     ball                             -                    closed form
-TR2   2     ball                             exact                truncated conjugate gradients
+TR2   2     ball                             exact                Moré–Sorensen; GLTR beyond 100 unknowns
 LM    2     (σ/2)‖s‖², delayed gratification Gauss–Newton         damped least squares
 RLM   2     (σ/2)‖s‖², gain ratio, published Gauss–Newton         damped least squares, coherence order 1
 ===== ===== ================================ ==================== ======================================
@@ -22,14 +23,17 @@ from multilevel_opt.curvature import BFGS, LBFGS, LSR1, SR1, Curvature, Exact, G
 from multilevel_opt.errors import UnsupportedCombination
 from multilevel_opt.globalization import Regularization, TrustRegion
 from multilevel_opt.multilevel import Multilevel
-from multilevel_opt.policy import DelayedGratification, GainRatio
+from multilevel_opt.policy import DelayedGratification, GainRatio, Interpolation
 from multilevel_opt.state import Cycle
 from multilevel_opt.subproblem import (
-    CubicLanczos,
+    BySize,
     DampedLeastSquares,
     GradientStep,
+    Lanczos,
     MultigridCG,
+    Nested,
     Smoother,
+    Spectral,
     Steihaug,
     Subproblem,
 )
@@ -37,13 +41,13 @@ from multilevel_opt.subproblem import (
 SUBPROBLEM: dict[tuple[int, type], Subproblem] = {
     (1, Regularization): GradientStep(),
     (1, TrustRegion): GradientStep(),
-    (2, Regularization): CubicLanczos(),
-    (2, TrustRegion): Steihaug(),
+    (2, Regularization): BySize(Spectral(), Lanczos()),
+    (2, TrustRegion): BySize(Spectral(), Lanczos()),
 }
 
 # Products with a secant matrix cost no evaluation, so its models are minimized more closely.
 SECANT_SUBPROBLEM: dict[tuple[int, type], Subproblem] = {
-    (2, Regularization): CubicLanczos(),
+    (2, Regularization): BySize(Spectral(), Lanczos()),
     (2, TrustRegion): Steihaug(forcing=1e-3),
 }
 
@@ -91,7 +95,9 @@ def with_curvature(solver: Multilevel, curvature: Curvature) -> Multilevel:
 
 
 AR1 = method(1, Regularization())
-AR2 = method(2, Regularization())
+AR2 = method(2, Regularization(policy=Interpolation()))
+SUBPROBLEM[3, Regularization] = Nested(AR2)  # a solver of order 2 solves the steps of order 3
+AR3 = method(3, Regularization(policy=Interpolation(eta2=0.9, trust=1.0)))
 TR1 = method(1, TrustRegion())
 TR2 = method(2, TrustRegion())
 LM = Multilevel(
@@ -107,4 +113,4 @@ RLM = LM.replace(
     cycle=Cycle(coarse_iterations=10, tolerance=1e-4),  # a plain alternation, as published
 )
 
-SOLVERS: dict[str, Multilevel] = {"lm": LM, "rlm": RLM, "ar1": AR1, "ar2": AR2, "tr1": TR1, "tr2": TR2}
+SOLVERS: dict[str, Multilevel] = {"lm": LM, "rlm": RLM, "ar1": AR1, "ar2": AR2, "ar3": AR3, "tr1": TR1, "tr2": TR2}

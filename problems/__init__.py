@@ -8,6 +8,7 @@ from problems.heat import Heat
 from problems.helmholtz import Helmholtz
 from problems.kovasznay import Kovasznay
 from problems.liouville import Liouville
+from problems.more_garbow_hillstrom import MGH
 from problems.nonlinear import Pendulum
 from problems.poisson import Poisson
 from problems.poisson_holes import PoissonHoles
@@ -17,6 +18,7 @@ from problems.surfaces import MinimalSurface, OptimalDesign
 from problems.variational import JournalBearing, Membrane, Torsion
 
 __all__ = [
+    "MGH",
     "Bratu",
     "Burgers",
     "ConvexExponential",

@@ -10,7 +10,7 @@ from multilevel_opt.globalization import Regularization, TrustRegion
 from multilevel_opt.objective.base import Function
 from multilevel_opt.objective.least_squares import LeastSquares
 from multilevel_opt.objective.taylor import Taylor
-from multilevel_opt.policy import DelayedGratification, GainRatio, Policy, Trial
+from multilevel_opt.policy import DelayedGratification, GainRatio, Interpolation, Policy, Trial
 from multilevel_opt.state import Cycle
 from multilevel_opt.subproblem import DampedLeastSquares
 
@@ -102,7 +102,9 @@ def test_weight_of_the_first_model() -> None:
     assert g.start(model(matrix_free=True), 2).scalar == pytest.approx(1e-4 * rayleigh)
     plain = Function(lambda x: x @ x).expand(X, 2)
     started = Regularization().start(plain, 2)
-    assert (started.power, started.weight, started.started) == (3, 1.0, True)
+    length = float(X.norm())  # ∇f = 2x, ∇²f = 2I: the Cauchy point is ‖x‖ away, and the penalty has a tenth of ∇f there
+    assert (started.power, started.started) == (3, True)
+    assert started.scalar * length**2 == pytest.approx(0.1 * 2 * length)
     assert Regularization(power=4).start(plain, 2).power == 4
     assert (
         Regularization(weight=7.0, minimum=1e-6).start(plain, 1).memory().items()
@@ -191,7 +193,9 @@ def test_steps_stay_in_what_is_left_of_the_ball() -> None:
 
 def test_radius_stays_within_bounds() -> None:
     g = TrustRegion()
-    assert (g.started, g.start(model(), 2).scalar) == (False, 1.0)
+    assert not g.started
+    assert g.start(Function(lambda x: x @ x).expand(X, 2), 2).scalar == pytest.approx(3 * float(X.norm()))
+    assert g.start(Function(lambda x: x @ x).expand(X, 1), 1).scalar == 1.0
     g = TrustRegion(radius=1.0, maximum=2.0)
     assert g.update(trial(1.0, boundary=True)).scalar == 2.0
     for _ in range(600):
@@ -207,7 +211,42 @@ def test_coarse_radius_is_that_of_the_level_above_through_p() -> None:
     assert TrustRegion(radius=1e-13).coarsened(None, 1e3).exhausted
 
 
+def interpolated(decrease: float, predicted: float = 2.0, slope: float = -3.0, penalty: float = 0.5) -> Trial:
+    return Trial(decrease, predicted, 0.5, slope=slope, penalty=penalty, power=3)
+
+
+@pytest.mark.parametrize(
+    ("found", "accepted", "factor"),
+    [
+        (interpolated(1.9), True, 0.3 * 0.1 / 0.5),  # the fraction of (predicted - decrease) / penalty
+        (interpolated(2.5), True, 0.01),  # better than the model: as far down as allowed
+        (interpolated(0.2), True, 0.3 * 1.8 / 0.5),  # a poor gain may raise the weight
+        (interpolated(0.01), False, 1.99 / 0.5),  # exact: between the bounds of a rejection
+        (interpolated(-1e9), False, 3.0 / (3 * 0.5 * 0.3**2)),  # the step is shortened to 0.3 at most
+        (Trial(-inf, 1.0, 0.0), False, 10.0),  # refused before f was evaluated
+    ],
+)
+def test_interpolation(found: Trial, accepted: bool, factor: float) -> None:
+    policy = Interpolation()
+    assert policy.accepts(found) == accepted
+    assert policy.factor(found) == pytest.approx(factor)
+
+
+def test_interpolated_weight_makes_the_model_exact() -> None:
+    """f(x + s) = T(s) + c‖s‖³ along s: after a rejection σ/3 = c, whatever σ was."""
+    for sigma in (0.1, 0.3):
+        predicted, c, length = 2.0, 0.25, 2.5
+        found = Trial(predicted - c * length**3, predicted, length, slope=-4.0)
+        g = Regularization(power=3, weight=sigma, policy=Interpolation(shortest=0.01, up=1.01))
+        assert g.update(found).scalar == pytest.approx(3 * c)
+
+
 BAD = [
+    (Interpolation, {"eta2": 1.0}),
+    (Interpolation, {"up": 1.0}),
+    (Interpolation, {"trust": 1.5}),
+    (Interpolation, {"down": 1.0}),
+    (Interpolation, {"shortest": nan}),
     (GainRatio, {"eta1": 0.0}),
     (GainRatio, {"eta1": 0.8}),
     (GainRatio, {"eta2": 1.0}),

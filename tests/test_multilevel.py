@@ -570,7 +570,7 @@ def test_a_misleading_coarse_objective_only_costs_time() -> None:
     for solver in (AR2, TR2):
         result = minimize(energy(N), hat(), solver, hierarchy=hierarchy, stop=GradientNorm(1e-6) | MaxIterations(50))
         assert decreases(result)
-        assert result.coarse_steps[1] > 5
+        assert result.coarse_steps[1] > 2
         assert result.success
 
 
@@ -583,7 +583,8 @@ def test_a_coarse_level_without_decrease_leaves_the_radius_alone() -> None:
 
     stuck = Stuck(lambda y: (y**2).sum())
     hierarchy = build.from_objectives([energy(N), stuck], [linear_1d(N)])
-    result = minimize(energy(N), hat(), TR2, hierarchy=hierarchy, stop=MaxIterations(1))
+    solver = TR2.replace(globalization=TrustRegion(radius=1.0))
+    result = minimize(energy(N), hat(), solver, hierarchy=hierarchy, stop=MaxIterations(1))
     event = result.history[-1]
     assert (event.kind, event.accepted, event.scalar) == ("coarse", False, 1.0)
     assert "no decrease" in event.note

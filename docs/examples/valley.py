@@ -7,7 +7,7 @@ class Valley:
     """A bent valley in n dimensions; minimum 0 at (1, ..., 1)."""
 
     def __init__(self, n: int = 10, steepness: float = 10.0):
-        self.x0 = [-1.2, 1.0] * (n // 2)
+        self.x0 = [0.0] * n
         self.steepness = steepness
 
     def objective(self, x):

@@ -119,12 +119,13 @@ def lanczos(hvp: Product, gradient: Tensor, steps: int, known: Tridiagonal | Non
         hvp: v -> H v.
         gradient: g ≠ 0 of shape (n,), the direction of the first basis vector.
         steps: largest k.
-        known: a basis to continue, with a positive remainder.
+        known: a basis to continue; where its space is invariant, with a random vector orthogonal to it.
     """
     basis, alphas, betas = [gradient / gradient.norm()], list[Tensor](), list[Tensor]()
     if known is not None:
-        alphas, betas = list(known.diagonal), [*known.off_diagonal, known.following.norm()]
-        basis = [*known.basis.T, known.following / known.following.norm()]
+        following = known.following if known.remainder > 0 else _orthogonal(known.basis)
+        alphas, betas = list(known.diagonal), [*known.off_diagonal, known.diagonal.new_tensor(known.remainder)]
+        basis = [*known.basis.T, following / following.norm()]
     remainder = 0.0
     limit = min(steps, gradient.numel())
     while True:
@@ -141,3 +142,13 @@ def lanczos(hvp: Product, gradient: Tensor, steps: int, known: Tridiagonal | Non
             return Tridiagonal(q.T, torch.stack(alphas), off, remainder, w)
         betas.append(beta)
         basis.append(w / beta)
+
+
+def _orthogonal(basis: Tensor) -> Tensor:
+    """A random vector orthogonal to the columns of ``basis``, the same for the same shape."""
+    n, k = basis.shape
+    generator = torch.Generator(device="cpu").manual_seed(k)
+    v = torch.randn(n, generator=generator, dtype=torch.float64, device="cpu").to(basis)
+    for _twice in range(2):
+        v = v - basis @ (basis.T @ v)
+    return v

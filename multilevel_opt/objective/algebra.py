@@ -17,7 +17,7 @@ from multilevel_opt.errors import UnsupportedCombination
 from multilevel_opt.ledger import Ledger
 from multilevel_opt.linalg.operator import Dense
 from multilevel_opt.objective.base import Objective
-from multilevel_opt.objective.taylor import Form, NormalForm, Taylor
+from multilevel_opt.objective.taylor import Form, MatrixForm, NormalForm, Taylor, matrix_of
 
 if TYPE_CHECKING:
     from multilevel_opt.transfer.operator import TransferOperator
@@ -121,16 +121,22 @@ class Polynomial(Objective):
         return Taylor(self.model(s), tuple(forms))
 
     def _shifted(self, k: int, s: Tensor) -> Form:
-        """D^k T(s)[v…] = Σ_{j≥k} D^j f[v…, s^{j−k}] / (j − k)!"""
+        """D^k T(s)[v…] = Σ_{j≥k} D^j f[s^{j−k}, v…] / (j − k)!"""
         forms = self.model.forms
 
         def form(*v: Tensor) -> Tensor:
             total = forms[k - 1](*v)
             for j in range(k + 1, len(forms) + 1):
-                total = total + forms[j - 1](*v, *(s,) * (j - k)) / factorial(j - k)
+                total = total + forms[j - 1](*(s,) * (j - k), *v) / factorial(j - k)
             return total
 
-        return form
+        def matrix(*fixed: Tensor) -> Tensor:
+            total = matrix_of(forms[k - 1], s, *fixed)
+            for j in range(k + 1, len(forms) + 1):
+                total = total + matrix_of(forms[j - 1], s, *(s,) * (j - k), *fixed) / factorial(j - k)
+            return total
+
+        return MatrixForm(form, matrix)
 
 
 class PowerNorm(Objective):
@@ -169,7 +175,12 @@ class PowerNorm(Objective):
             total: Tensor = b * mixed + (c * su * sv) * s
             return total
 
-        forms: tuple[Form, ...] = (lambda: gradient, second, third)
+        def hessian() -> Tensor:
+            unit = torch.eye(s.numel(), dtype=s.dtype, device=s.device)
+            rows: Tensor = a * unit + b * torch.outer(s, s)
+            return rows
+
+        forms: tuple[Form, ...] = (lambda: gradient, MatrixForm(second, hessian), third)
         normal = None
         if p == 2 and order >= 2:
             empty = Dense(s.new_zeros(0, s.numel()))

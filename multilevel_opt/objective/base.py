@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Self
 
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from multilevel_opt.errors import ShapeError
 from multilevel_opt.ledger import Ledger
-from multilevel_opt.objective.taylor import Form, Taylor
+from multilevel_opt.objective.taylor import Form, MatrixForm, Taylor
 
 if TYPE_CHECKING:
     from multilevel_opt.transfer.operator import TransferOperator
@@ -126,25 +126,48 @@ class Function(Objective):
         return Taylor(value.detach(), tuple(forms))
 
     def _form(self, gradient: Tensor, point: Tensor, directions: int) -> Form:
-        def form(*vectors: Tensor) -> Tensor:
-            assert len(vectors) == directions
+        def along(vectors: Sequence[Tensor]) -> Tensor:
             t = gradient
+            for v in vectors:
+                if not t.requires_grad:
+                    return torch.zeros_like(v)
+                (t,) = torch.autograd.grad(t, point, v, create_graph=True, materialize_grads=True)
+            return t
+
+        def products(*vectors: Tensor) -> Tensor:
+            assert len(vectors) == directions
             with torch.enable_grad():
-                for k, v in enumerate(vectors):
-                    if not t.requires_grad:
-                        return torch.zeros_like(v)
-                    (t,) = torch.autograd.grad(
-                        t,
-                        point,
-                        v,
-                        create_graph=k + 1 < directions,
-                        retain_graph=True,
-                        materialize_grads=True,
-                    )
+                t = along(vectors[:-1])
+                if t.requires_grad:
+                    (t,) = torch.autograd.grad(t, point, vectors[-1], retain_graph=True, materialize_grads=True)
+                else:
+                    t = torch.zeros_like(point)
             self.ledger.count("hvp", 6 * self.cost(point) * directions, times=directions)
             return t.detach()
 
-        return form
+        def matrix(*fixed: Tensor) -> Tensor:
+            n = point.numel()
+            with torch.enable_grad():
+                rows = _jacobian(along(fixed), point)
+            times = len(fixed) + n
+            self.ledger.count("hvp", 6 * self.cost(point) * times, times=times)
+            return rows.detach()
+
+        return MatrixForm(products, matrix)
+
+
+def _jacobian(t: Tensor, point: Tensor) -> Tensor:
+    """∂t/∂point of shape (n, n), all rows at once where the operations have batching rules, else row by row."""
+    n = point.numel()
+    if not t.requires_grad:
+        return point.new_zeros(n, n)
+    unit = torch.eye(n, dtype=point.dtype, device=point.device)
+    try:
+        (rows,) = torch.autograd.grad(t, point, unit, retain_graph=True, is_grads_batched=True, materialize_grads=True)
+    except RuntimeError:
+        each = [torch.autograd.grad(t, point, e, retain_graph=True, materialize_grads=True)[0] for e in unit]
+        rows = torch.stack(each)
+    return rows
 
 
 def _scalar(value: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ through the same algebra, so that solvers that can use J find it, however deep i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from math import factorial
@@ -81,6 +81,31 @@ class NormalForm:
 
 
 @dataclass(frozen=True, eq=False)
+class MatrixForm:
+    """A form that also knows D^k f[v₁, …, v_{k−2}, ·, ·] as a matrix, cheaper than by n products.
+
+    Attributes:
+        products: the form itself.
+        matrix: (v₁, …, v_{k−2}) -> matrix of shape (n, n).
+    """
+
+    products: Form
+    matrix: Form
+
+    def __call__(self, *v: Tensor) -> Tensor:
+        return self.products(*v)
+
+
+def matrix_of(form: Form, like: Tensor, *fixed: Tensor) -> Tensor:
+    """D^k f[fixed…, ·, ·] of shape (n, n), n and dtype of ``like``: at once where the form can, else row by row."""
+    matrix: Form | None = getattr(form, "matrix", None)
+    if matrix is not None:
+        return matrix(*fixed)
+    unit = torch.eye(like.numel(), dtype=like.dtype, device=like.device)
+    return torch.stack([form(*fixed, e) for e in unit])
+
+
+@dataclass(frozen=True, eq=False)
 class Taylor:
     """A polynomial in the displacement s from a point.
 
@@ -128,6 +153,11 @@ class Taylor:
         for k, form in enumerate(self.forms[2:], start=1):
             total = total + form(*(s,) * k, v) / factorial(k)
         return total
+
+    def hessian(self) -> Tensor:
+        """∇²T_q(0) as a symmetric matrix of shape (n, n)."""
+        rows = matrix_of(self.forms[1], self.gradient)
+        return 0.5 * (rows + rows.T)
 
     def truncated(self, order: int) -> Taylor:
         """The terms up to ``order``."""
@@ -180,11 +210,26 @@ def _frozen(forms: Iterable[Form]) -> tuple[Form, ...]:
 
 
 def _sum(a: Form, b: Form) -> Form:
-    return lambda *v: a(*v) + b(*v)
+    return combined((a, b), (1.0, 1.0))
 
 
 def _scaled(a: Form, factor: float) -> Form:
-    return lambda *v: factor * a(*v)
+    return combined((a,), (factor,))
+
+
+def combined(parts: Sequence[Form], factors: Sequence[float]) -> Form:
+    """The linear combination of forms of one order; it knows its matrix when all parts do."""
+
+    def products(*v: Tensor) -> Tensor:
+        total = parts[0](*v) * factors[0]
+        for part, factor in zip(parts[1:], factors[1:], strict=True):
+            total = total + part(*v) * factor
+        return total
+
+    def matrix(*fixed: Tensor) -> Tensor:
+        return torch.stack([f * part.matrix(*fixed) for part, f in zip(parts, factors, strict=True)]).sum(0)  # type: ignore[attr-defined]
+
+    return MatrixForm(products, matrix) if all(hasattr(part, "matrix") for part in parts) else products
 
 
 def _pulled(form: Form, P: LinearOperator) -> Form:

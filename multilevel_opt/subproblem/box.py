@@ -94,12 +94,17 @@ class InBox:
 
     def _further(self, step: Step, t: float, globalization: Any) -> Step:
         """Along the path for as long as m falls: where variables stop at bounds, the curvature ahead is another."""
-        while True:
-            t *= STRIDE
-            ahead = self._step(-t * self.model.gradient)
-            if not self._gain(ahead, globalization) > self._gain(step, globalization):
+        stride = STRIDE
+        while stride > 1.1:
+            ahead = torch.clamp(-stride * t * self.model.gradient, self.lower, self.upper)
+            if isinf(globalization.price(float(ahead.norm()))):
+                stride **= 0.5  # close to the boundary of a ball
+                continue
+            further = self._step(ahead)
+            if not self._gain(further, globalization) > self._gain(step, globalization):
                 return step
-            step = ahead
+            step, t = further, stride * t
+        return step
 
     def _touched(self, s: Tensor) -> Tensor:
         """The face of the Cauchy point: −1 on the lower bound, 1 on the upper, 0 free; int8 of shape (n,)."""

@@ -23,10 +23,11 @@ import torch
 from torch import Tensor
 
 from multilevel_opt.globalization import Regularization, TrustRegion
-from multilevel_opt.linalg.secular import ball_minimizer, regularized_minimizer
+from multilevel_opt.linalg.secular import spectrum
 from multilevel_opt.objective.taylor import Taylor
 from multilevel_opt.subproblem.base import Prepared, Step, Subproblem
 from multilevel_opt.subproblem.multigrid import Rung, Smoothing, VCycle
+from multilevel_opt.subproblem.spectral import reduced_step
 
 Rungs = Callable[[], Sequence[Rung]]
 
@@ -166,10 +167,13 @@ class _Directions:
         basis = (vectors[:, kept] / values[kept].sqrt()).T  # its rows times ``rows`` are orthonormal
         small = basis @ (rows @ images.T) @ basis.T
         linear = basis @ (rows @ g)
-        u = _SMALL[type(globalization)](0.5 * (small + small.T), linear, globalization)
-        predicted = -float(linear @ u + 0.5 * (u @ (small @ u)))
+        problem = spectrum(0.5 * (small + small.T), linear)
+        if problem is None:
+            return None
+        step = reduced_step(problem, globalization)
+        u = step.s
         s = (basis.T @ u) @ rows
-        return Step(s, predicted, float(u.norm()) >= (1 - 1e-6) * _radius(globalization))
+        return Step(s, step.predicted, float(u.norm()) >= (1 - 1e-6) * _radius(globalization))
 
 
 def _beyond(globalization: TrustRegion, step: Tensor, decrease: float) -> float:
@@ -183,14 +187,6 @@ def _share(globalization: Regularization, step: Tensor, decrease: float) -> floa
     return globalization.scalar / power * float(step.norm()) ** power / decrease if decrease > 0 else 0.0
 
 
-def _ball(H: Tensor, g: Tensor, globalization: TrustRegion) -> Tensor:
-    return ball_minimizer(H, g, globalization.scalar)
-
-
-def _regularized(H: Tensor, g: Tensor, globalization: Regularization) -> Tensor:
-    return regularized_minimizer(H, g, globalization.scalar, globalization.power or 3)
-
-
 def _radius(globalization: Any) -> float:
     return globalization.scalar if isinstance(globalization, TrustRegion) else inf
 
@@ -199,4 +195,3 @@ _EXCESS: dict[type, tuple[Callable[[Any, Tensor, float], float], float]] = {
     TrustRegion: (_beyond, 1.0),
     Regularization: (_share, 1e-3),
 }
-_SMALL: dict[type, Callable[[Tensor, Tensor, Any], Tensor]] = {TrustRegion: _ball, Regularization: _regularized}

@@ -12,7 +12,7 @@ import problems
 from multilevel_opt.coarse import rungs
 from multilevel_opt.curvature import Exact
 from multilevel_opt.ledger import Ledger
-from multilevel_opt.linalg.secular import ball_minimizer, regularized_minimizer
+from multilevel_opt.linalg.secular import Spectrum, ball_minimizer, regularized_minimizer, spectrum
 from multilevel_opt.objective.taylor import Taylor
 from multilevel_opt.subproblem import MultigridCG, Rung, Smoothing
 from multilevel_opt.subproblem.multigrid import VCycle
@@ -48,6 +48,12 @@ CASES = {
     "line": (problems.Dirichlet1D, 63, 5, 0.75),
     "fourth order": (problems.OptimalControl, 15, 2, 0.97),
 }
+
+
+def decomposed(H: Tensor, g: Tensor) -> Spectrum:
+    problem = spectrum(H, g)
+    assert problem is not None
+    return problem
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -111,7 +117,7 @@ def test_steps_stay_in_the_ball_and_beat_the_cauchy_step(radius: float) -> None:
     assert step.predicted == pytest.approx(float(model.value - model(step.s)), rel=1e-6)
     if not step.on_boundary:
         assert float((matrix @ step.s + model.gradient).norm()) <= 0.01 * float(model.gradient.norm())
-    best = ball_minimizer(matrix, model.gradient, radius)
+    best, _ = ball_minimizer(decomposed(matrix, model.gradient), radius)
     assert step.predicted >= 0.5 * float(model.value - model(best))
 
 
@@ -126,7 +132,7 @@ def test_regularized_steps_minimize_over_their_space(sigma: float) -> None:
     def total(s: Tensor) -> float:
         return float(model(s) - model.value) + sigma / 3 * float(s.norm()) ** 3
 
-    best = total(regularized_minimizer(matrix, model.gradient, sigma, 3))
+    best = total(regularized_minimizer(decomposed(matrix, model.gradient), sigma, 3))
     assert best * (1 + 1e-9) <= total(step.s) <= (0.99 if sigma <= 1e-2 else 0.7) * best
     again = prepared.solve(replace(g, weight=4 * sigma))
     assert again is not None
@@ -149,7 +155,8 @@ def test_ball_minimizers_satisfy_the_conditions_of_more_and_sorensen(seed: int) 
     if seed == 4:  # an interior minimizer
         matrix = matrix @ matrix + torch.eye(6, dtype=torch.float64)
     radius = 10.0
-    u = ball_minimizer(matrix, g, radius)
+    u, on_boundary = ball_minimizer(decomposed(matrix, g), radius)
+    assert on_boundary == (seed != 4)
     nu = -float(u @ (matrix @ u + g)) / float(u @ u)
     assert float(u.norm()) <= radius * (1 + 1e-9)
     assert nu >= -1e-9

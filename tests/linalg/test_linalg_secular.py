@@ -6,7 +6,18 @@ import scipy.optimize
 import torch
 from torch import Tensor
 
-from multilevel_opt.linalg.secular import regularized_minimizer
+from multilevel_opt.linalg import secular
+from multilevel_opt.linalg.secular import Spectrum, ball_minimizer, spectrum
+
+
+def decomposed(H: Tensor, g: Tensor) -> Spectrum:
+    found = spectrum(H, g)
+    assert found is not None
+    return found
+
+
+def regularized_minimizer(H: Tensor, g: Tensor, sigma: float, p: int) -> Tensor:
+    return secular.regularized_minimizer(decomposed(H, g), sigma, p)
 
 
 def problem(eigenvalues: list[float], coefficients: list[float]) -> tuple[Tensor, Tensor]:
@@ -92,3 +103,64 @@ def test_quadratic_regularization_is_a_shifted_system() -> None:
     u = regularized_minimizer(H, g, 0.3, 2)
     assert bool(torch.isfinite(u).all())
     assert float(g @ u) < 0
+
+
+HARD = {
+    "hard": ([-3.0, 1.0, 4.0], [0.0, 1.0, -1.0]),
+    "hard, double": ([-3.0, -3.0, 4.0], [0.0, 0.0, 0.1]),
+    "nearly hard": ([-2.0, 1.0], [1e-14, 0.2]),
+    "no gradient": ([-1.0, 2.0], [0.0, 0.0]),
+}
+
+
+@pytest.mark.parametrize("radius", [1e-3, 0.4, 1.0, 1e3])
+@pytest.mark.parametrize("case", [*CASES, *HARD])
+def test_the_minimizer_in_a_ball_is_global(case: str, radius: float) -> None:
+    """(H + νI)u = −g, H + νI ⪰ 0, ν ≥ 0 and ν(Δ − ‖u‖) = 0 are necessary and sufficient (Moré & Sorensen 1983)."""
+    H, g = problem(*{**CASES, **HARD}[case])
+    u, on_boundary = ball_minimizer(decomposed(H, g), radius)
+    length = float(u.norm())
+    assert length <= radius * (1 + 1e-12)
+    assert on_boundary == (length >= radius * (1 - 1e-12))
+    gradient = H @ u + g
+    nu = -float(gradient @ u) / length**2 if on_boundary else 0.0
+    scale = float(H.norm()) + nu
+    assert float((gradient + nu * u).norm()) <= 1e-10 * (float(g.norm()) + scale * length)
+    assert nu >= -1e-10 * scale
+    assert float(torch.linalg.eigvalsh(H)[0]) + nu >= -1e-10 * scale
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_random_indefinite_problems_in_a_ball_agree_with_a_search_over_the_multiplier(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    n = 8
+    A = torch.randn(n, n, generator=generator, dtype=torch.float64)
+    H, g = A + A.T, torch.randn(n, generator=generator, dtype=torch.float64)
+    u, on_boundary = ball_minimizer(decomposed(H, g), 0.7)
+    lowest = float(torch.linalg.eigvalsh(H)[0])
+    unit = torch.eye(n, dtype=torch.float64)
+
+    def excess(nu: float) -> float:
+        return float(torch.linalg.solve(H + nu * unit, -g).norm()) - 0.7
+
+    nu = scipy.optimize.brentq(excess, -lowest + 1e-9, -lowest + 1e3, xtol=1e-14, rtol=1e-14)
+    assert on_boundary
+    torch.testing.assert_close(u, torch.linalg.solve(H + nu * unit, -g), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("radius", [1e-6, 1e-3, 0.1])
+def test_badly_scaled_curvature_is_resolved_below_the_rounding_of_the_largest_eigenvalue(radius: float) -> None:
+    """The multiplier is far below eps ‖H‖, where the eigen-decomposition alone knows nothing."""
+    H = torch.diag(torch.tensor([1e-7, 1e13], dtype=torch.float64))
+    g = torch.tensor([1e-7, 1.0], dtype=torch.float64)
+    u, on_boundary = ball_minimizer(decomposed(H, g), radius)
+    assert on_boundary
+    torch.testing.assert_close(u, torch.tensor([-radius, 0.0], dtype=torch.float64), rtol=1e-9, atol=1e-12)
+    sigma = 1e-7 / radius**2  # then ν = 1e-7/radius − 1e-7 nearly, of the order of the small eigenvalue
+    v = regularized_minimizer(H, g, sigma, 3)
+    nu = sigma * float(v.norm())
+    torch.testing.assert_close(v, -g / (torch.diag(H) + nu), rtol=1e-9, atol=1e-15)
+
+
+def test_a_matrix_that_is_not_finite_has_no_spectrum() -> None:
+    assert spectrum(torch.full((2, 2), float("nan"), dtype=torch.float64), torch.ones(2, dtype=torch.float64)) is None

@@ -9,7 +9,7 @@ from torch import Tensor
 from multilevel_opt.errors import UnsupportedCombination
 from multilevel_opt.globalization import Regularization, TrustRegion
 from multilevel_opt.objective.taylor import Form, Taylor
-from multilevel_opt.subproblem import CubicLanczos, GradientStep, Steihaug
+from multilevel_opt.subproblem import GradientStep, Lanczos, Steihaug
 from multilevel_opt.variants import SUBPROBLEM, method
 
 N = 12
@@ -48,7 +48,7 @@ def regularized(model: Taylor, weight: float, power: int, s: Tensor) -> float:
 @pytest.mark.parametrize("lowest", [-3.0, 0.1])
 def test_cubic_step_is_the_global_minimizer(lowest: float, weight: float, power: int) -> None:
     model, products, g = quadratic(lowest)
-    step = CubicLanczos(theta=1e-12).prepare(model).solve(Regularization(power=power, weight=weight))
+    step = Lanczos(theta=1e-12).prepare(model).solve(Regularization(power=power, weight=weight))
     assert step is not None
     nu = weight * float(step.s.norm()) ** (power - 2)
     shifted = products.H + nu * torch.eye(N, dtype=torch.float64)
@@ -60,7 +60,7 @@ def test_cubic_step_is_the_global_minimizer(lowest: float, weight: float, power:
 
 def test_no_descent_from_many_starts_beats_the_cubic_step() -> None:
     model, _, _ = quadratic(-3.0)
-    step = CubicLanczos(theta=1e-12).prepare(model).solve(Regularization(power=3, weight=0.5))
+    step = Lanczos(theta=1e-12).prepare(model).solve(Regularization(power=3, weight=0.5))
     assert step is not None
     rng = np.random.default_rng(0)
 
@@ -75,7 +75,7 @@ def test_a_loose_test_takes_fewer_products_and_still_descends() -> None:
     model, products, _ = quadratic(0.1, 5.0)
     for theta, fewest, most in ((0.9, 1, N // 2), (1e-14, N, N)):
         products.calls = 0
-        step = CubicLanczos(theta=theta, steps=2).prepare(model).solve(Regularization(power=3, weight=0.01))
+        step = Lanczos(theta=theta, steps=2).prepare(model).solve(Regularization(power=3, weight=0.01))
         assert step is not None
         assert fewest <= products.calls <= most  # a basis that grows repeats no product
         assert regularized(model, 0.01, 3, step.s) < float(model.value)
@@ -83,7 +83,7 @@ def test_a_loose_test_takes_fewer_products_and_still_descends() -> None:
 
 def test_a_rejected_cubic_step_needs_no_new_product() -> None:
     model, products, _ = quadratic(-3.0)
-    prepared = CubicLanczos(steps=N).prepare(model)
+    prepared = Lanczos(steps=N).prepare(model)
     prepared.solve(Regularization(power=3, weight=0.5))
     paid = products.calls
     prepared.solve(Regularization(power=3, weight=5.0))
@@ -92,13 +92,13 @@ def test_a_rejected_cubic_step_needs_no_new_product() -> None:
 
 def test_a_hessian_that_is_not_finite_gives_no_step() -> None:
     model = constant_forms(torch.tensor(0.0), torch.ones(3, dtype=torch.float64), lambda v: v * float("nan"))
-    assert CubicLanczos().prepare(model).solve(Regularization(power=3, weight=1.0)) is None
+    assert Lanczos().prepare(model).solve(Regularization(power=3, weight=1.0)) is None
 
 
 def test_a_zero_gradient_gives_a_zero_step() -> None:
     zero = constant_forms(torch.tensor(0.0), torch.zeros(3, dtype=torch.float64), lambda v: v)
     for step in (
-        CubicLanczos().prepare(zero).solve(Regularization(power=3, weight=1.0)),
+        Lanczos().prepare(zero).solve(Regularization(power=3, weight=1.0)),
         Steihaug().prepare(zero).solve(TrustRegion(radius=1.0)),
         GradientStep().prepare(zero).solve(Regularization(power=2, weight=1.0)),
         GradientStep().prepare(zero).solve(TrustRegion(radius=1.0)),
