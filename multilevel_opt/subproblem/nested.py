@@ -80,7 +80,7 @@ class _Recursive:
             length = float(s.norm())
             if length > 0 and not self._believed(s):
                 return True
-            pull = globalization.scalar * length**q
+            pull = float(globalization.scalar) * length**q
             return float(gradient.norm()) <= self.options.theta * max(min(1.0, length) ** (q - 1) * norm, pull)
 
         m = Polynomial(zero, self.model) + PowerNorm(globalization.scalar, globalization.power or q + 1, zero)
