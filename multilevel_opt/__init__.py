@@ -2,7 +2,7 @@
 
 from multilevel_opt import check, optim, pde
 from multilevel_opt.api import least_squares, minimize
-from multilevel_opt.build import amg, from_objectives, galerkin, geometric, random_subspace, subnetwork
+from multilevel_opt.build import amg, from_objectives, galerkin, geometric, random_subspace
 from multilevel_opt.callbacks import Progress
 from multilevel_opt.curvature import BFGS, LBFGS, LSR1, SR1, Exact, GaussNewton
 from multilevel_opt.errors import (
@@ -18,6 +18,7 @@ from multilevel_opt.hierarchy import Hierarchy, Level
 from multilevel_opt.ledger import Ledger
 from multilevel_opt.linalg.stencil import Stencil, laplacian
 from multilevel_opt.multilevel import Multilevel
+from multilevel_opt.neurons import subnetwork, widths
 from multilevel_opt.objective.base import Function, Objective
 from multilevel_opt.objective.least_squares import LeastSquares
 from multilevel_opt.objective.residual import Residual
@@ -130,5 +131,6 @@ __all__ = [
     "random_subspace",
     "solve",
     "subnetwork",
+    "widths",
     "with_curvature",
 ]

@@ -27,7 +27,7 @@ from multilevel_opt.objective.residual import Residual, ResidualFunction
 from multilevel_opt.recorder import Monitor, Recorder
 from multilevel_opt.result import Event, Result, Status
 from multilevel_opt.state import State
-from multilevel_opt.stopping import GradientNorm, MaxIterations, Stop, Unbounded, Verdict, limits
+from multilevel_opt.stopping import GradientNorm, MaxIterations, Stop, Unbounded, Verdict
 from multilevel_opt.subproblem.damped_least_squares import memory_budget, plan
 from multilevel_opt.variants import LM
 
@@ -101,7 +101,7 @@ def minimize(
         state = checkpoints.restored(data, solver, objective, levels, recorder, inside)
         done = data["iteration"]
     else:
-        state = nested.start(solver, objective, x, levels, recorder, inside, limits(stop))
+        state = nested.start(solver, objective, x, levels, recorder, inside, stop)
         recorder.measure(state.x)
     run = _Run(solver, objective, levels, recorder, state, done, callback, target, checkpoint_seconds)
     deep = Unbounded.below(state.loss, state.gradient_norm, float(state.x.norm()))

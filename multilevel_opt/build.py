@@ -2,12 +2,12 @@
 
 ``amg``               C/F splitting of the coupling matrix of neurons (Calandra, Gratton, Riccietti & Vasseur
                       2020; docs/theory.md, 24-27), coarse model Galerkin or the smaller network
-``subnetwork``        some whole neurons of a network with one hidden layer, the rest frozen, chosen anew at
-                      every visit
 ``random_subspace``   a random orthonormal subspace, drawn anew at every visit
 ``from_objectives``   the user's own objectives and transfer operators
 ``galerkin``          the user's transfer operators, coarse models f∘(x + P·)
 ``geometric``         the user's objectives on nested uniform grids
+
+``neurons.py`` has the levels of fewer neurons.
 """
 
 from __future__ import annotations
@@ -30,11 +30,9 @@ from multilevel_opt.transfer import geometric as grids
 from multilevel_opt.transfer.coupling import Coupling, coupling
 from multilevel_opt.transfer.interpolation import averaging, injection, interpolate
 from multilevel_opt.transfer.operator import TransferOperator
-from multilevel_opt.transfer.rules import choose
 from multilevel_opt.transfer.splitting import CFSplitting, split
 
 FRACTION = 16
-ENOUGH = 24
 POINTS: dict[str, Callable[[Any, CFSplitting], Any]] = {
     "transpose": lambda matrix, splitting: None,
     "injection": lambda matrix, splitting: injection(splitting),
@@ -181,51 +179,6 @@ def amg(
     return Hierarchy(x0.numel(), tuple(made), ledger.flops, tuple(notes), objective)
 
 
-def subnetwork(
-    objective: LeastSquares,
-    x0: Tensor,
-    levels: int = 2,
-    *,
-    fraction: int = FRACTION,
-    rule: str = "largest",
-    seed: int = 0,
-) -> Hierarchy:
-    """Galerkin levels on r/fraction, r/fraction², … neurons, the rest of the network frozen.
-
-    Small networks are coarsened less: a level has at least 24 neurons, or a quarter of the level above.
-
-    Args:
-        objective: least squares for a network with one hidden layer.
-        x0: start point, shape (n,).
-        levels: number of levels, the finest included.
-        fraction: neurons of a level over those of the next.
-        rule: how neurons are chosen at each visit, see ``transfer.rules``.
-        seed: of the random rules.
-
-    Raises:
-        UnsupportedCombination: the objective is not of that kind.
-    """
-    layout = getattr(objective, "layout", None)
-    if layout is None or len(layout.widths) != 1:
-        raise UnsupportedCombination(
-            "subnetwork levels need a least-squares objective of a network with one hidden layer: "
-            "use coarsening 'amg' or 'random'"
-        )
-    made: list[Level] = []
-    width = layout.widths[0]
-    for number in range(1, levels):
-        width = max(1, width // fraction, min(ENOUGH, width // 4))
-        size = blocks.coarse_layout(layout, (width,)).size
-        made.append(
-            Level(
-                size,
-                rule=_neuron_rule(width, rule, (seed, number)),
-                kind=f"Galerkin, {width} neurons, {rule}",
-            )
-        )
-    return Hierarchy(x0.numel(), tuple(made), objective=objective)
-
-
 def random_subspace(x0: Tensor, levels: int = 2, *, fraction: int = FRACTION, seed: int = 0) -> Hierarchy:
     """Galerkin levels on random orthonormal subspaces of n/fraction, n/fraction², … dimensions."""
     made: list[Level] = []
@@ -238,19 +191,6 @@ def random_subspace(x0: Tensor, levels: int = 2, *, fraction: int = FRACTION, se
 
 def _transfer(value: Any) -> TransferOperator:
     return value if isinstance(value, TransferOperator) else TransferOperator(value)
-
-
-def _neuron_rule(width: int, rule: str, seed: tuple[int, int]) -> TransferRule:
-    def chosen(f: Objective, x: Tensor, visit: int) -> TransferOperator:
-        layout = getattr(f, "layout", None)
-        if not isinstance(layout, Layout):
-            raise UnsupportedCombination(
-                "a subnetwork level lies below another subnetwork or the network itself, not below a corrected or "
-                "penalized model: use LM, or AMG levels"
-            )
-        return blocks.selection(layout, choose(rule, x, layout, width, (*seed, visit)))
-
-    return chosen
 
 
 def _subspace_rule(size: int, seed: tuple[int, int]) -> TransferRule:

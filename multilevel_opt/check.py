@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from multilevel_opt import build
+from multilevel_opt import build, neurons
 from multilevel_opt.coarse import coarse_model
 from multilevel_opt.curvature import Exact
 from multilevel_opt.errors import InputError, MultilevelError
@@ -206,5 +206,5 @@ def _hierarchies(f: LeastSquares, x: Tensor) -> dict[str, Hierarchy]:
         made["AMG, Galerkin"] = build.amg(f, x, 2)
         made["AMG, smaller network"] = build.amg(f, x, 2, model="network")
         if len(layout.widths) == 1:
-            made["subnetwork"] = build.subnetwork(f, x, 2)
+            made["subnetwork"] = neurons.subnetwork(f, x, 2)
     return made

@@ -189,6 +189,7 @@ METHODS: dict[str, tuple[str, ...]] = {
     "lm-geodesic": ("transtrum2012",),
     "rlm": ("calandra2022", "calandra2021", "gratton2008"),
     "galerkin": ("calandra2022", "gratton2008", "transtrum2012"),
+    "nested": ("transtrum2012",),
     "ar1": ("calandra2021",),
     "ar2": ("cartis2011", "gould2012", "calandra2021"),
     "ar2-gain": ("cartis2011", "calandra2021"),

@@ -161,7 +161,9 @@ class Multilevel:
 
     def _useful_transfer(self, f: Objective, state: State, hierarchy: Hierarchy) -> TransferOperator | None:
         """The transfer operator of the level below if a coarse step is due and useful."""
-        if not hierarchy.levels or state.wait > 0 or state.gain >= self.cycle.sufficient < 1.0:
+        if not hierarchy.levels or self.cycle.shape == "cascade":
+            return None
+        if state.wait > 0 or state.gain >= self.cycle.sufficient < 1.0:
             return None
         if hierarchy.nested and state.contraction <= self.cycle.contraction > 0:
             return None

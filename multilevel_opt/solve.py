@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import Tensor
 
-from multilevel_opt import build
+from multilevel_opt import build, neurons
 from multilevel_opt.api import Callback, minimize, start_point, within_memory
 from multilevel_opt.bounds import region
 from multilevel_opt.errors import InputError, UnsupportedCombination
@@ -73,7 +73,11 @@ def _amg(problem: Any, f: Any, x: Tensor, levels: int, seed: int, model: str) ->
 
 
 def _subnetwork(problem: Any, f: Any, x: Tensor, levels: int, seed: int) -> Hierarchy:
-    return build.subnetwork(f, x, levels, seed=seed)
+    return neurons.subnetwork(f, x, levels, seed=seed)
+
+
+def _widths(problem: Any, f: Any, x: Tensor, levels: int, seed: int) -> Hierarchy:
+    return neurons.widths(f, x, levels)
 
 
 def _random(problem: Any, f: Any, x: Tensor, levels: int, seed: int) -> Hierarchy:
@@ -103,6 +107,12 @@ METHODS: dict[str, Method] = {
         LM,
         "Levenberg-Marquardt with Galerkin levels f(x + P s), coherent to every order",
         {"subnetwork": _subnetwork, "amg": partial(_amg, model="galerkin"), "random": _random},
+        2,
+    ),
+    "nested": Method(
+        LM.replace(cycle=Cycle(shape="cascade", nested_reduction=1e-6, nested_iterations=1000, nested_stagnation=0.1)),
+        "Levenberg-Marquardt with nested iteration over width: the smallest network first",
+        {"widths": _widths},
         2,
     ),
     "ar1": Method(AR1, "first order, quadratic regularization", GRIDS),

@@ -16,7 +16,7 @@ from multilevel_opt.objective.taylor import Taylor
 from multilevel_opt.result import Status
 from multilevel_opt.subproblem.base import Prepared
 
-ROUNDS = {"free": 0, "V": 1, "W": 2, "F": 2}  # cycles in one coarse solve; free: up to its own limits
+ROUNDS = {"free": 0, "V": 1, "W": 2, "F": 2, "cascade": 0}  # cycles in one coarse solve; 0: up to its own limits
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class Cycle:
         max_trials: trial points in one iteration before it gives up.
         shape: "free" takes a coarse step whenever one is due and useful; "V", "W" and "F" fix the pattern: ``pre``
             Taylor steps, one coarse solve, ``post`` Taylor steps, where the coarse solve is one such cycle (V), two
-            (W), or one of kind F and one of kind V (F). On the coarsest level ``coarse_iterations`` holds.
+            (W), or one of kind F and one of kind V (F). On the coarsest level ``coarse_iterations`` holds. "cascade"
+            takes no coarse steps, so that coarse levels serve nested iteration only.
         pre, post: Taylor steps before and after the coarse step of a V, W or F cycle.
         contraction: on grids, no coarse step while a Taylor step reduces ‖∇f‖ to this fraction or less; 0: no such
             condition.
@@ -46,6 +47,7 @@ class Cycle:
             operators have a map for iterates upwards (``lift``).
         nested_reduction: the solve of a level of nested iteration ends at this fraction of its first gradient norm.
         nested_iterations: and after so many iterations.
+        nested_stagnation: and when thirty iterations there decrease its objective by less than this fraction; 0 never.
     """
 
     coarse_iterations: int = 10
@@ -65,6 +67,7 @@ class Cycle:
     nested: bool = True
     nested_reduction: float = 0.01
     nested_iterations: int = 100
+    nested_stagnation: float = 0.0
 
     def __post_init__(self) -> None:
         if self.shape not in ROUNDS:

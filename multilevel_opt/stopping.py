@@ -211,5 +211,10 @@ def limits(rule: Stop) -> Stop:
     return AnyOf(tuple(part for part in _parts(rule) if isinstance(part, MaxSeconds)))
 
 
+def targets(rule: Stop) -> Stop:
+    """The rules that ask for a value of f or of an error measure, which functions that are the same share."""
+    return AnyOf(tuple(part for part in _parts(rule) if isinstance(part, Loss | Metric)))
+
+
 def _parts(rule: Stop) -> tuple[Stop, ...]:
     return rule.rules if isinstance(rule, AnyOf) else (rule,)

@@ -9,7 +9,7 @@ import scipy.sparse
 import torch
 from torch import Tensor
 
-from multilevel_opt import Function, Hierarchy, LeastSquares, Level, TransferOperator, build
+from multilevel_opt import Function, Hierarchy, LeastSquares, Level, TransferOperator, build, neurons
 from multilevel_opt.errors import InputError, NonFiniteError, ShapeError, UnsupportedCombination
 from multilevel_opt.objective.base import Objective
 from multilevel_opt.transfer.geometric import linear_1d
@@ -112,7 +112,7 @@ REFUSED = {
     "no network": (
         UnsupportedCombination,
         "one hidden layer",
-        lambda: build.subnetwork(LeastSquares(lambda x: x), torch.ones(4), 2),
+        lambda: neurons.subnetwork(LeastSquares(lambda x: x), torch.ones(4), 2),
     ),
     "neither": (InputError, "not both", lambda: Level(3)),
     "both": (
@@ -136,7 +136,7 @@ def test_hierarchies_of_a_network() -> None:
     problem = Poisson(nu=3, width=32, seed=0)
     n = problem.x0.numel()
     for hierarchy in (
-        build.subnetwork(problem.objective, problem.x0, 3, fraction=4),
+        neurons.subnetwork(problem.objective, problem.x0, 3, fraction=4),
         build.amg(problem.objective, problem.x0, 3),
         build.amg(problem.objective, problem.x0, 2, model="network"),
     ):

@@ -130,6 +130,27 @@ def selection(layout: Layout, neurons: Tensor) -> TransferOperator:
     return TransferOperator(Selection(places(layout, neurons), layout.size), neurons=neurons)
 
 
+def widening(layout: Layout, neurons: Tensor) -> TransferOperator:
+    """Between a network with one hidden layer and the smaller one of some of its neurons, for nested iteration.
+
+    An iterate of the smaller network goes up so that the function stays the same: the other neurons keep their input
+    weights and biases and get the output weight zero.
+
+    Args:
+        layout: of the larger network, with one hidden layer.
+        neurons: as for ``selection``.
+
+    Raises:
+        UnsupportedCombination, InputError: as ``selection``.
+    """
+    chosen = selection(layout, neurons)
+    others = torch.ones(layout.widths[0], dtype=torch.bool, device=neurons.device)
+    others[neurons] = False
+    left = torch.nonzero(others)[:, 0]
+    keeps = torch.cat([_places(block, left) for block in layout.blocks if block.neurons[0] is not None])
+    return TransferOperator(chosen.P, neurons=neurons, lift=chosen.P, keeps=keeps)
+
+
 def random_orthonormal(size: Layout | int, n_coarse: int, generator: torch.Generator, like: Tensor) -> TransferOperator:
     """A dense P with orthonormal columns, uniformly distributed (Haar).
 

@@ -40,6 +40,7 @@ class TransferOperator:
         neurons: int64 indices of the chosen neurons where P selects whole neurons of a network with one
             hidden layer, else None.
         lift: map of coarse iterates to fine ones, shape (n, n_c), or None where nested iteration makes no sense.
+        keeps: int64 indices of the fine variables that keep their values when an iterate is lifted, or None.
     """
 
     P: LinearOperator
@@ -47,6 +48,7 @@ class TransferOperator:
     points: LinearOperator | None
     neurons: Tensor | None
     lift: LinearOperator | None
+    keeps: Tensor | None
 
     def __init__(
         self,
@@ -56,6 +58,7 @@ class TransferOperator:
         neurons: Tensor | None = None,
         like: Tensor | None = None,
         lift: Any = None,
+        keeps: Tensor | None = None,
     ) -> None:
         """Check what is cheap to check and store.
 
@@ -66,6 +69,7 @@ class TransferOperator:
             neurons: int64 tensor of the chosen neurons, see the class.
             like: dtype and device of an operator made from numpy or scipy (default: float64 on the CPU).
             lift: the same kinds, shape (n, n_c).
+            keeps: int64 tensor of variables, see the class.
 
         Raises:
             ShapeError: P is no matrix, has more columns than rows or none, or a map of points does not fit.
@@ -84,7 +88,7 @@ class TransferOperator:
             raise InputError(f"column {column} of P is zero, so its coarse variable has no effect: remove it")
         if not (np.isfinite(scale) and scale > 0):
             raise InputError(f"the scale α in R = α Pᵀ must be positive and finite, got {scale}")
-        for name, value in (("P", operator), ("scale", float(scale)), ("neurons", neurons)):
+        for name, value in (("P", operator), ("scale", float(scale)), ("neurons", neurons), ("keeps", keeps)):
             object.__setattr__(self, name, value)
         object.__setattr__(self, "points", _checked_points(points, (n_coarse, n), like))
         object.__setattr__(self, "lift", _checked_points(lift, (n, n_coarse), like))
@@ -119,6 +123,12 @@ class TransferOperator:
             return self.restrict(x)
         return self.points.matvec(_vector(x, self.n_fine, "fine point"))
 
+    def lifted(self, y: Tensor, above: Tensor) -> Tensor:
+        """The fine iterate for the coarse iterate y (n_c,), which keeps some entries of ``above`` (n,)."""
+        assert self.lift is not None
+        x = self.lift.matvec(y)
+        return x if self.keeps is None else x.index_copy(0, self.keeps, above[self.keeps])
+
     def pull_jacobian(self, jacobian: Tensor) -> Tensor:
         """J P of a dense Jacobian, shapes (m, n) -> (m, n_c); raises ``ShapeError``."""
         if jacobian.ndim != 2 or jacobian.shape[1] != self.n_fine:
@@ -146,6 +156,7 @@ class TransferOperator:
             None if self.points is None else _moved(self.points, like),
             None if self.neurons is None else self.neurons.to(like.device),
             lift=None if self.lift is None else _moved(self.lift, like),
+            keeps=None if self.keeps is None else self.keeps.to(like.device),
         )
 
     def __repr__(self) -> str:

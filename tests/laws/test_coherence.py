@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from multilevel_opt import build, check
+from multilevel_opt import build, check, neurons
 from multilevel_opt.coarse import coarse_model
 from multilevel_opt.curvature import Curvature, Exact, GaussNewton
 from multilevel_opt.hierarchy import Level
@@ -112,7 +112,7 @@ def test_galerkin_levels_are_coherent_to_every_order() -> None:
 
 def test_frozen_subnetworks_are_coherent_to_every_order() -> None:
     problem = Poisson(nu=2, width=12, seed=0)
-    hierarchy = build.subnetwork(problem.objective, problem.x0, 2)
+    hierarchy = neurons.subnetwork(problem.objective, problem.x0, 2)
     t = hierarchy.levels[0].transfer_at(problem.objective, problem.x0, 0)
     assert max(galerkin_defects(problem.objective, problem.x0, t, GaussNewton(), 2)) < 1e-10
     assert check.coherence(hierarchy, problem.x0, 2) < 1e-8
