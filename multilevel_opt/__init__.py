@@ -17,6 +17,7 @@ from multilevel_opt.globalization import Regularization, TrustRegion
 from multilevel_opt.hierarchy import Hierarchy, Level
 from multilevel_opt.ledger import Ledger
 from multilevel_opt.linalg.stencil import Stencil, laplacian
+from multilevel_opt.methods import METHODS
 from multilevel_opt.multilevel import Multilevel
 from multilevel_opt.neurons import subnetwork, widths
 from multilevel_opt.objective.base import Function, Objective
@@ -30,7 +31,7 @@ from multilevel_opt.objective.taylor import Taylor
 from multilevel_opt.pde import PDEProblem
 from multilevel_opt.policy import DelayedGratification, GainRatio, Interpolation
 from multilevel_opt.result import Event, Result, Status
-from multilevel_opt.solve import METHODS, solve
+from multilevel_opt.solve import solve
 from multilevel_opt.state import Cycle
 from multilevel_opt.stopping import GradientNorm, Loss, MaxIterations, MaxSeconds, Metric
 from multilevel_opt.study.records import Records

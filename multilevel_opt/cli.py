@@ -25,9 +25,10 @@ from multilevel_opt.callbacks import Progress
 from multilevel_opt.checkpoint import finite
 from multilevel_opt.globalization import TrustRegion
 from multilevel_opt.interruption import interruptible
+from multilevel_opt.methods import METHODS, default_method, method_of, solver_of
 from multilevel_opt.options import few_threads, in_bytes, positive, sentence, targets, with_options
 from multilevel_opt.result import Event, Status
-from multilevel_opt.solve import METHODS, Run, default_method, method_of, solver_of
+from multilevel_opt.solve import Run
 from multilevel_opt.solve import solve as run_solver
 from multilevel_opt.study.command import study
 from multilevel_opt.study.folder import FILES, RunFolder, Spec, read_json, why_ended

@@ -15,7 +15,7 @@ import typer
 
 import multilevel_opt as mlo
 from multilevel_opt import cli
-from multilevel_opt.solve import METHODS
+from multilevel_opt.methods import METHODS
 from multilevel_opt.study.folder import FILES
 from problems import Poisson
 

@@ -5,9 +5,10 @@ import torch
 
 import multilevel_opt as mlo
 from multilevel_opt.errors import UnsupportedCombination
+from multilevel_opt.methods import METHODS
 from multilevel_opt.nested import start
 from multilevel_opt.recorder import Recorder
-from multilevel_opt.solve import METHODS, solve
+from multilevel_opt.solve import solve
 from multilevel_opt.transfer.blocks import selection
 from problems import Heat, Poisson
 

@@ -53,7 +53,7 @@ class Spec:
     Attributes:
         problem: a registered name, or ``path.py:Class`` with an absolute path.
         assignments: ``name=value`` words.
-        method: a key of ``solve.METHODS``.
+        method: a key of ``METHODS``.
         levels: as for ``solve``.
         coarsening: as for ``solve``.
         curvature: as for ``solve``.

@@ -8,10 +8,11 @@ from typing import Any
 
 from multilevel_opt.errors import InputError, UnsupportedCombination
 from multilevel_opt.hierarchy import Hierarchy
+from multilevel_opt.methods import METHODS, cycle_of, method_of, solver_of
 from multilevel_opt.problem import Problem
 from multilevel_opt.record import record_of
 from multilevel_opt.result import Result
-from multilevel_opt.solve import METHODS, cycle_of, method_of, solve, solver_of, stop_rule
+from multilevel_opt.solve import solve, stop_rule
 from multilevel_opt.study import watch
 from multilevel_opt.study.peers import PEERS
 
