@@ -34,6 +34,10 @@ class Region(Protocol):
         """The point x + s of the region, exactly on the bounds that s reaches."""
         ...
 
+    def projected_gradient(self, x: Tensor, gradient: Tensor) -> Tensor:
+        """P(x − g) − x of shape (n,): zero where x satisfies the first-order conditions; −g where nothing bounds x."""
+        ...
+
     def criticality(self, x: Tensor, gradient: Tensor) -> float:
         """Norm of the projected gradient at x; NaN when the gradient is not finite."""
         ...
@@ -60,6 +64,9 @@ class Everywhere:
 
     def moved(self, x: Tensor, s: Tensor) -> Tensor:
         return x + s
+
+    def projected_gradient(self, x: Tensor, gradient: Tensor) -> Tensor:
+        return -gradient
 
     def criticality(self, x: Tensor, gradient: Tensor) -> float:
         return float(gradient.norm())
@@ -93,7 +100,6 @@ class Box:
         return torch.where(s >= self.upper - x, self.upper, landed)
 
     def projected_gradient(self, x: Tensor, gradient: Tensor) -> Tensor:
-        """P(x − g) − x of shape (n,): zero where x satisfies the first-order conditions; −g where nothing bounds x."""
         return torch.clamp(-gradient, self.lower - x, self.upper - x)
 
     def criticality(self, x: Tensor, gradient: Tensor) -> float:

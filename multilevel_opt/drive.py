@@ -60,7 +60,7 @@ def drive(
             recorder.metrics if level == 0 else {},
             float((state.x - start).norm()) if level else 0.0,
             losses,
-            state.model.gradient,
+            state.region.projected_gradient(state.x, state.model.gradient),
         )
         verdict = stop(progress)
         if verdict is None and state.failure is not None:

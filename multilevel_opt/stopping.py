@@ -32,7 +32,7 @@ class Progress:
         metrics: error measures by name.
         displacement: distance from the start point of this solve.
         losses: f at the start and after every iteration of this solve.
-        gradient: ∇f at the iterate, shape (n,), where known.
+        gradient: −∇f at the iterate, projected where x is bounded, shape (n,), where known.
     """
 
     iteration: int

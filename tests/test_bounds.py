@@ -617,3 +617,13 @@ def test_the_projected_gradient() -> None:
     assert bool((start + (odd.lower - start) != odd.lower)[:2].any())  # what plain addition makes of it
     assert np.isnan(box.criticality(x, g * inf))
     assert EVERYWHERE.criticality(x, g) == float(g.norm())
+
+
+def test_the_largest_entry_that_stops_a_run_is_that_of_the_projected_gradient() -> None:
+    x0 = torch.full((3,), 0.5, dtype=torch.float64, device="cpu")
+    center = torch.tensor([2.0, -1.0, 0.3], dtype=torch.float64, device="cpu")
+    stop = mlo.GradientNorm(1e-9, torch.inf) | mlo.MaxIterations(50)
+    result = mlo.minimize(lambda x: ((x - center) ** 2).sum(), x0, mlo.TR2, bounds=(0.0, 1.0), stop=stop)
+    assert result.status is mlo.Status.GRADIENT
+    assert float(result.grad.abs().max()) > 1
+    torch.testing.assert_close(result.x, center.clamp(0, 1), rtol=0, atol=1e-9)
