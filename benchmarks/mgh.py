@@ -174,7 +174,7 @@ SOLVERS: dict[str, Callable[[MGH], Found] | None] = {
     "AR3": ours(mlo.AR3),
     "TR2": ours(mlo.TR2),
     "LM": ours(mlo.LM, squares=True),
-    **{name: ours(mlo.METHODS[name].solver) for name in ("ar2-gain", "ar3-gain", "ar3-plain")},
+    **{name: ours(mlo.METHODS[name].solver) for name in ("ar2-gain", "ar3-gain", "ar3-prerejection")},
     **{name: ours(mlo.METHODS[name].solver) for name in ("tr2-gltr", "tr2-steihaug")},
     **{f"scipy {name}": scipys(name) for name in ("BFGS", "L-BFGS-B", "Newton-CG")},
     **{f"scipy {name}": scipys(name) for name in ("trust-ncg", "trust-krylov", "trust-exact")},

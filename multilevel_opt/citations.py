@@ -195,7 +195,7 @@ METHODS: dict[str, tuple[str, ...]] = {
     "ar2-gain": ("cartis2011", "calandra2021"),
     "ar3": ("birgin2017", "cartis2025", "gould2012", "calandra2021"),
     "ar3-gain": ("birgin2017", "cartis2025", "calandra2021"),
-    "ar3-plain": ("birgin2017", "cartis2025", "gould2012"),
+    "ar3-prerejection": ("birgin2017", "cartis2025", "gould2012"),
     "tr1": ("gratton2008",),
     "tr2": ("more1983", "gould1999", "steihaug1983", "gratton2008"),  # the third with secant curvature
     "tr2-gltr": ("gould1999", "gratton2008"),

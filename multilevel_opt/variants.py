@@ -5,7 +5,7 @@ name  q     globalization                    curvature            subproblem
 ===== ===== ================================ ==================== ======================================
 AR1   1     (σ/2)‖s‖², gain ratio            -                    closed form
 AR2   2     (σ/3)‖s‖³, interpolation         exact                secular equation; Lanczos beyond 100 unknowns
-AR3   3     (σ/4)‖s‖⁴, interpolation         exact                AR2, with pre-rejection
+AR3   3     (σ/4)‖s‖⁴, interpolation         exact                AR2
 TR1   1     ball                             -                    closed form
 TR2   2     ball                             exact                Moré–Sorensen; GLTR beyond 100 unknowns
 LM    2     (σ/2)‖s‖², delayed gratification Gauss–Newton         damped least squares

@@ -29,6 +29,7 @@ from multilevel_opt import (
     Status,
     build,
     minimize,
+    neurons,
     with_curvature,
 )
 from multilevel_opt.errors import InputError
@@ -159,7 +160,7 @@ def test_a_network_problem_resumes_exactly(solver: Multilevel, levels: bool, tmp
 
     def run(**options: object) -> Result:
         problem = Poisson(nu=3, width=16, seed=0)
-        hierarchy = build.subnetwork(problem.objective, problem.x0, 2, fraction=4) if levels else None
+        hierarchy = neurons.subnetwork(problem.objective, problem.x0, 2, fraction=4) if levels else None
         cycle = Cycle(coarse_iterations=4, kappa=0.0)
         method = solver.replace(cycle=cycle)
         return minimize(problem.objective, problem.x0, method, hierarchy=hierarchy, stop=MaxIterations(6), **options)  # type: ignore[arg-type]

@@ -125,7 +125,7 @@ def solved(problem: MGH, result: mlo.Result, factor: float = 1.0) -> bool:
 
 
 @pytest.mark.parametrize("name", EASY)
-@pytest.mark.parametrize("solver", ["ar2", "ar3", "tr2", "tr2-gltr", "ar3-plain"])
+@pytest.mark.parametrize("solver", ["ar2", "ar3", "tr2", "tr2-gltr", "ar3-prerejection"])
 def test_default_solvers_on_some(name: str, solver: str) -> None:
     problem = MGH(name=name, perturbation=0.01, seed=11)
     stop = mlo.GradientNorm(1e-6, inf) | mlo.MaxIterations(1000)

@@ -157,7 +157,7 @@ def test_a_run_with_values_of_another_type_is_refused(run: Path, changes: dict[s
 
 
 def test_a_specification_is_read_back(tmp_path: Path) -> None:
-    spec = folders.Spec("a.py:A", ("n=1",), "rlm", 3, "amg", {"rmse": 1e-3}, 7, 1.5, 2.0**30)
+    spec = folders.Spec("a.py:A", ("n=1",), "rlm", 3, "amg", "sr1", {"rmse": 1e-3}, 7, 1.5, 2.0**30)
     assert folders.Spec.read(spec.write(tmp_path / "run.json")) == spec
 
 

@@ -52,7 +52,7 @@ class Nested:
     solver: Minimizer
     theta: float = 1e-2
     iterations: int = 50
-    prerejection: bool = True
+    prerejection: bool = False
     stored: int = 100
 
     def prepare(self, model: Taylor) -> Prepared:

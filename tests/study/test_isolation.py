@@ -51,7 +51,8 @@ def test_a_cell_is_solved_as_in_this_process(folder: Any, server: Server) -> Non
         key: value for key, value in here.record.items() if key not in differ
     }
     assert record["error"] is None
-    assert record["history_columns"] == [*COLUMNS, "rmse", "relative_l2"]
+    assert record["history_columns"] == [*COLUMNS, *Poisson(nu=3.0, width=16).metrics]
+    assert record["history_columns"][5] == "rmse"
     fine = [event for event in here.result.history if event.level == 0]
     assert [row[0] for row in record["history"]] == [0, *(event.iteration for event in fine)]
     assert [row[1] for row in record["history"]] == [0.0, *(event.flops for event in fine)]
