@@ -105,6 +105,7 @@ def ours(solver: mlo.Multilevel) -> Callable[[SeparableProblem], Outcome]:
 
 SOLVERS: dict[str, Callable[[SeparableProblem], Outcome]] = {
     "TR2": ours(mlo.TR2),
+    "tr2-gltr": ours(mlo.METHODS["tr2-gltr"].solver),
     "AR2": ours(mlo.AR2),
     "scipy trust-ncg": scipys("trust-ncg", gtol=0.0, maxiter=100_000),
     "scipy L-BFGS-B": scipys("L-BFGS-B", gtol=0.0, ftol=0.0, maxiter=10**6, maxfun=10**6),

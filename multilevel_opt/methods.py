@@ -110,7 +110,7 @@ METHODS: dict[str, Method] = {
     "ar3-gain": Method(AR3.replace(globalization=GAIN), "AR3 with the published gain-ratio rule"),
     "ar3-prerejection": Method(AR3.replace(subproblem=Nested(AR2, prerejection=True)), "AR3 with pre-rejection"),
     "tr1": Method(TR1, "first order, trust region", GRIDS),
-    "tr2": Method(TR2, "second order, trust region, exact steps (beyond 100 unknowns GLTR)", GRIDS),
+    "tr2": Method(TR2, "second order, trust region, exact steps (beyond 100 unknowns Steihaug)", GRIDS),
     "tr2-gltr": Method(TR2.replace(subproblem=Lanczos()), "TR2 with GLTR steps at every size"),
     "tr2-steihaug": Method(TR2.replace(subproblem=Steihaug()), "TR2 with truncated conjugate gradients"),
 }

@@ -7,7 +7,7 @@ AR1   1     (σ/2)‖s‖², gain ratio            -                    closed f
 AR2   2     (σ/3)‖s‖³, interpolation         exact                secular equation; Lanczos beyond 100 unknowns
 AR3   3     (σ/4)‖s‖⁴, interpolation         exact                AR2
 TR1   1     ball                             -                    closed form
-TR2   2     ball                             exact                Moré–Sorensen; GLTR beyond 100 unknowns
+TR2   2     ball                             exact                Moré–Sorensen; Steihaug beyond 100 unknowns
 LM    2     (σ/2)‖s‖², delayed gratification Gauss–Newton         damped least squares
 RLM   2     (σ/2)‖s‖², gain ratio, published Gauss–Newton         damped least squares, coherence order 1
 ===== ===== ================================ ==================== ======================================
@@ -42,7 +42,7 @@ SUBPROBLEM: dict[tuple[int, type], Subproblem] = {
     (1, Regularization): GradientStep(),
     (1, TrustRegion): GradientStep(),
     (2, Regularization): BySize(Spectral(), Lanczos()),
-    (2, TrustRegion): BySize(Spectral(), Lanczos()),
+    (2, TrustRegion): BySize(Spectral(), Steihaug()),
 }
 
 # Products with a secant matrix cost no evaluation, so its models are minimized more closely.
