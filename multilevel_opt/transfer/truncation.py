@@ -8,6 +8,7 @@ Gratton, Mouffe, Toint & Weber-Mendonca 2008).
 
 from __future__ import annotations
 
+from dataclasses import fields
 from functools import singledispatch
 
 import scipy.sparse
@@ -30,8 +31,8 @@ class Truncated(TransferOperator):
 
     def __init__(self, whole: TransferOperator, P: LinearOperator) -> None:
         points = whole.points if whole.points is not None else _Restriction(whole)
-        parts = ("P", P), ("scale", whole.scale), ("points", points), ("neurons", None), ("lift", whole.lift)
-        for name, value in parts:
+        inherited = {field.name: getattr(whole, field.name) for field in fields(whole)}
+        for name, value in (inherited | {"P": P, "points": points, "neurons": None}).items():
             object.__setattr__(self, name, value)
 
 
