@@ -18,6 +18,7 @@ from multilevel_opt import cli
 from multilevel_opt.bounds import EVERYWHERE, Box, region
 from multilevel_opt.linalg.operator import Product
 from multilevel_opt.transfer.geometric import bilinear_2d, linear_1d
+from multilevel_opt.transfer.truncation import truncated
 from multilevel_opt.variants import SOLVERS
 from tests.references.hs import HS, Bounded
 from tests.references.mgh import MGH
@@ -349,7 +350,23 @@ def linear(n: int, coarse: int) -> Any:
 
 def test_geodesic_acceleration_is_left_out_with_bounds() -> None:
     solver = mlo.LM.replace(subproblem=mlo.DampedLeastSquares(geodesic=True))
-    mlo.least_squares(logarithms, [1e-8, 3.0, 1.0, 3.9], solver, bounds=INSIDE, stop=mlo.MaxIterations(30))
+    stop = mlo.MaxIterations(30)
+    found, plain = (
+        mlo.least_squares(logarithms, [1e-8, 3.0, 1.0, 3.9], each, bounds=INSIDE, stop=stop)
+        for each in (solver, mlo.LM)
+    )
+    assert torch.equal(found.x, plain.x)
+    assert found.ledgers[0].counts == plain.ledgers[0].counts
+
+
+def test_geodesic_acceleration_is_there_without_bounds() -> None:
+    """Negative control of the test above."""
+    solver = mlo.LM.replace(subproblem=mlo.DampedLeastSquares(geodesic=True))
+    rosenbrock, stop = MGH["Rosenbrock"], mlo.MaxIterations(5)
+    found, plain = (
+        mlo.least_squares(rosenbrock.residual, rosenbrock.start, each, stop=stop) for each in (solver, mlo.LM)
+    )
+    assert not torch.equal(found.x, plain.x)
 
 
 def test_a_matrix_free_jacobian() -> None:
@@ -424,6 +441,20 @@ def test_prolonged_coarse_steps_stay_inside(seed: int) -> None:
         left += not torch.equal(box.nearest(far), far)
     assert left > 0
     torch.testing.assert_close(transfer.restrict_point(x), matrix.T @ x)
+
+
+def test_a_truncated_operator_maps_points_and_lifts_iterates_as_the_whole_one_does() -> None:
+    generator = torch.Generator().manual_seed(0)
+    options = {"generator": generator, "dtype": torch.float64}
+    keeps = torch.tensor([4, 5])
+    whole = mlo.TransferOperator(torch.rand(6, 3, **options), lift=torch.rand(6, 3, **options), keeps=keeps)
+    kept = torch.tensor([True, False, True, True, True, True])
+    part = truncated(whole, kept)
+    x, s = torch.rand(6, **options), torch.rand(3, **options)
+    assert torch.equal(part.prolong(s), torch.where(kept, whole.prolong(s), 0.0))
+    assert torch.equal(part.restrict_point(x), whole.restrict_point(x))
+    assert torch.equal(part.lifted(s, x), whole.lifted(s, x))
+    assert part.keeps is keeps
 
 
 def test_a_prolongation_without_entries_is_refused_with_bounds() -> None:

@@ -55,8 +55,8 @@ def hostile() -> Iterator[None]:
         torch.set_default_dtype(dtype)
 
 
-def twice(run: Callable[[], Result]) -> Result:
-    """The run with ordinary and with hostile defaults; both must agree to the last bit."""
+def assert_unaffected(run: Callable[[], Result]) -> Result:
+    """The run, after it was seen to agree to the last bit under ordinary and under hostile defaults."""
     usual = run()
     with hostile():
         found = run()
@@ -106,7 +106,7 @@ def test_a_forgotten_dtype_or_device_fails_here() -> None:
 )
 def test_one_level(solver: Multilevel, name: str) -> None:
     problem = MGH[name]
-    twice(lambda: minimize(LeastSquares(problem.residual), problem.start, solver, stop=MaxIterations(25)))
+    assert_unaffected(lambda: minimize(LeastSquares(problem.residual), problem.start, solver, stop=MaxIterations(25)))
 
 
 def residual(u: Tensor) -> Tensor:
@@ -131,7 +131,7 @@ LEVELS: dict[str, Callable[[], Hierarchy]] = {
 @pytest.mark.parametrize("solver", [LM, AR2, TR2], ids=["LM", "AR2", "TR2"])
 def test_several_levels(solver: Multilevel, levels: str) -> None:
     solver = solver.replace(cycle=Cycle(kappa=1e-3, coarse_iterations=3))
-    result = twice(
+    result = assert_unaffected(
         lambda: minimize(LeastSquares(residual), start(), solver, hierarchy=LEVELS[levels](), stop=MaxIterations(6))
     )
     assert result.coarse_steps[0] > 0
@@ -139,10 +139,12 @@ def test_several_levels(solver: Multilevel, levels: str) -> None:
 
 def test_a_matrix_free_jacobian_and_higher_coherence() -> None:
     free = LeastSquares(residual, matrix_free=True)
-    twice(lambda: minimize(free, start(), LM, stop=GradientNorm(1e-6) | MaxIterations(10)))
+    assert_unaffected(lambda: minimize(free, start(), LM, stop=GradientNorm(1e-6) | MaxIterations(10)))
     cycle = Cycle(kappa=1e-3, coarse_iterations=3, coherence=2)
     levels = LEVELS["own"]
-    twice(lambda: minimize(free, start(), AR2.replace(cycle=cycle), hierarchy=levels(), stop=MaxIterations(6)))
+    assert_unaffected(
+        lambda: minimize(free, start(), AR2.replace(cycle=cycle), hierarchy=levels(), stop=MaxIterations(6))
+    )
 
 
 def test_the_checks_of_laws() -> None:
@@ -166,7 +168,7 @@ def test_poisson(method: str, coarsening: str | None) -> None:
         assert problem.x0.dtype == torch.float64
         return solve(problem, method, coarsening=coarsening, max_iterations=4).result
 
-    twice(run)
+    assert_unaffected(run)
 
 
 def test_the_torch_front_end() -> None:
@@ -197,10 +199,10 @@ def _as_usual() -> Iterator[None]:
 @pytest.mark.parametrize("name", ["rosenbrock", "sparsine", "broyden-banded", "dixmaan", "vareigvl", "penalty1"])
 def test_test_functions(name: str) -> None:
     make = registry.load(name)
-    twice(lambda: solve(make(n=30, start_noise=0.01), max_iterations=6).result)
+    assert_unaffected(lambda: solve(make(n=30, start_noise=0.01), max_iterations=6).result)
 
 
 @pytest.mark.parametrize("loss", ["l2", "l1", "logistic"])
 @pytest.mark.parametrize("method", ["galerkin", "tr2"])
 def test_function_fitting(loss: str, method: str) -> None:
-    twice(lambda: solve(Fit(nu=5.0, width=20, noise=0.1, loss=loss), method, max_iterations=4).result)
+    assert_unaffected(lambda: solve(Fit(nu=5.0, width=20, noise=0.1, loss=loss), method, max_iterations=4).result)
