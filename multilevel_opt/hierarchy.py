@@ -114,7 +114,7 @@ class Hierarchy:
 
     @property
     def nested(self) -> bool:
-        """Whether all levels are grids of one function: fixed transfers that lift coarse iterates to fine ones."""
+        """Whether a coarse solution is a start for a finer level: all transfers are fixed and lift iterates."""
         return bool(self.levels) and all(
             level.transfer is not None and level.transfer.lift is not None for level in self.levels
         )

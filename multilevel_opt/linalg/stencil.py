@@ -11,7 +11,7 @@ operations; no index is ever stored.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import inf
+from math import inf, prod
 from typing import Any
 
 import numpy as np
@@ -50,10 +50,7 @@ class Stencil:
     @property
     def flops(self) -> float:
         """Of one product: two for every entry of a row, whether it is stored or one number."""
-        size = 1
-        for side in self.grid:
-            size *= side
-        return 2.0 * size * (1 + 2 * len(self.couplings))
+        return 2.0 * prod(self.grid) * (1 + 2 * len(self.couplings))
 
     def __call__(self, v: Tensor) -> Tensor:
         """A v for v of shape (..., n) or (..., *grid), in the same shape."""
@@ -72,15 +69,15 @@ class Stencil:
         """D as a vector of shape (n,) in the dtype and on the device of ``like``."""
         if isinstance(self.center, Tensor):
             return self.center.reshape(-1)
-        return torch.full((_size(self.grid),), self.center, dtype=like.dtype, device=like.device)
+        return torch.full((prod(self.grid),), self.center, dtype=like.dtype, device=like.device)
 
     def matrix(self, like: Tensor) -> Tensor:
         """The dense matrix of shape (n, n)."""
-        return self(torch.eye(_size(self.grid), dtype=like.dtype, device=like.device))
+        return self(torch.eye(prod(self.grid), dtype=like.dtype, device=like.device))
 
     def to_scipy(self, like: Tensor) -> scipy.sparse.csr_array:
         """The matrix for scipy, shape (n, n); ``like`` gives the dtype where the diagonal is one number."""
-        number = np.arange(_size(self.grid)).reshape(self.grid)
+        number = np.arange(prod(self.grid)).reshape(self.grid)
         rows, columns = [number.ravel()], [number.ravel()]
         values = [self.diagonal(like).cpu().numpy()]
         for here, there, c in self._pairs:
@@ -114,13 +111,6 @@ def laplacian(n: int, dim: int, spacing: float) -> Stencil:
     weight = spacing ** (dim - 2)
     offsets = [tuple(int(axis == other) for other in range(dim)) for axis in range(dim)]
     return Stencil((n,) * dim, 2 * dim * weight, [(offset, -weight) for offset in offsets])
-
-
-def _size(grid: tuple[int, ...]) -> int:
-    size = 1
-    for side in grid:
-        size *= side
-    return size
 
 
 def _slices(grid: tuple[int, ...], offset: tuple[int, ...]) -> tuple[Any, ...]:
