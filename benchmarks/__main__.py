@@ -20,6 +20,7 @@ from benchmarks import (
     peers,
     secant,
     separable,
+    studies,
 )
 from benchmarks.measure import say
 
@@ -36,10 +37,10 @@ BENCHMARKS: dict[str, Callable[[Sequence[int]], None]] = {
     "bounds": bounds.run,
     "grids": grids.run,
     "mgh": mgh.run,
+    "studies": studies.run,
 }
 
-
-DEFAULT = ("iteration", "jacobian", "levels", "peers")
+DEFAULT = ("iteration", "jacobian", "levels", "peers", "studies")
 
 
 def seeds(text: str) -> list[int]:
@@ -53,7 +54,7 @@ def main() -> None:
     parser.add_argument(
         "names", nargs="*", choices=[*BENCHMARKS, []], help=f"which ones; default: {', '.join(DEFAULT)}"
     )
-    parser.add_argument("--seeds", type=seeds, default=seeds("0-4"), metavar="0-4", help="of levels and peers")
+    parser.add_argument("--seeds", type=seeds, default=seeds("0-4"), metavar="0-4", help="of levels, peers and studies")
     arguments = parser.parse_args()
     say(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     for name in arguments.names or DEFAULT:

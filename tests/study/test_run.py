@@ -164,21 +164,3 @@ def test_a_dask_scheduler_gives_the_same_records_and_survives_the_death_of_a_wor
     assert len(pids) == 1
     assert without_times(there) == without_times(here)
     assert_complete(tmp_path / "there", study)
-
-
-@pytest.mark.slow
-def test_workers_spend_their_time_in_cells(folder: Any, tmp_path: Path) -> None:
-    study = Study.from_toml(folder.study(last=9, pause=0.1))  # cells of one second or more that leave the CPU alone
-    ends: list[float] = []
-    finished: list[Any] = []
-
-    def listen(advance: Advance) -> None:
-        if advance.record is not None:
-            ends.append(time.monotonic())
-            finished.append(advance.record["seconds_cell"])
-
-    study.run(2, tmp_path / "out", listener=listen)
-    low, high = ends[1], ends[-2]  # both workers have cells between these moments
-    inside = sum(max(0.0, min(end, high) - max(end - lasted, low)) for end, lasted in zip(ends, finished, strict=True))
-    assert min(finished) >= 1.0
-    assert inside / (2 * (high - low)) >= 0.95
