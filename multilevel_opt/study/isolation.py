@@ -27,8 +27,9 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
+from multilevel_opt import registry
 from multilevel_opt.checkpoint import finite
-from multilevel_opt.errors import InputError
+from multilevel_opt.errors import InputError, MultilevelError
 from multilevel_opt.study.cell import failed, from_plain, solve_cell
 from multilevel_opt.study.grid import Cell
 
@@ -46,6 +47,7 @@ OWN = threading.local()  # the server of this thread of this worker
 def isolated(cell: Cell) -> dict[str, Any]:
     """The record of a cell, solved in a child of this process, which must have one thread."""
     _die_with_parent()
+    _preload(cell.source)
     parent, started = os.getppid(), time.monotonic()
     receiving, sending = os.pipe()
     child = os.fork()
@@ -54,27 +56,12 @@ def isolated(cell: Cell) -> dict[str, Any]:
         _in_child(cell, sending)
     os.close(sending)
     try:
-        text, killed = _received(receiving, cell.limits["seconds"], parent, child)
-    except BaseException:
-        _kill(child)
-        os.waitpid(child, 0)
-        raise
+        text = _received(receiving, cell.limits["seconds"], parent, child)
     finally:
         os.close(receiving)
-    _kill(child)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    seconds = time.monotonic() - started
-    if killed:
-        return failed(cell, f"killed after {cell.limits['seconds']:g} seconds, the limit of a cell", seconds)
-    try:
-        answer: dict[str, Any] = json.loads(text)
-    except ValueError:
-        return failed(cell, _how_it_ended(status), seconds)
-    if answer["heavy"]:
-        with suppress(ImportError):
-            importlib.import_module(HEAVY)  # here, so that the cells that follow are forked with it
-    record: dict[str, Any] = answer["record"]
-    return record
+        _kill(child)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return _record(cell, text, status, time.monotonic() - started)
 
 
 def served(cell: Cell) -> dict[str, Any]:
@@ -174,6 +161,13 @@ def _in_child(cell: Cell, sending: int) -> None:
         os._exit(0)
 
 
+def _preload(source: str) -> None:
+    """Load a registered problem, so that its cells are forked with it; a user's file is run in the cells only."""
+    if not registry.is_file(source):
+        with suppress(MultilevelError):  # the cell will tell
+            registry.load(source)
+
+
 def _die_with_parent() -> None:
     """Have Linux kill this process when the thread that started it ends."""
     if sys.platform == "linux":
@@ -190,19 +184,34 @@ def _limit_memory(cell: Cell) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (start + int(most), resource.RLIM_INFINITY))
 
 
-def _received(receiving: int, seconds: float | None, parent: int, child: int) -> tuple[bytes, bool]:
-    """What the child sends, and whether its time is over; ends both processes when ``parent`` is gone."""
+def _record(cell: Cell, text: bytes | None, status: int, seconds: float) -> dict[str, Any]:
+    """The record in what a child has sent before it ended, or one that says how it ended."""
+    if text is None:
+        return failed(cell, f"killed after {cell.limits['seconds']:g} seconds, the limit of a cell", seconds)
+    try:
+        answer: dict[str, Any] = json.loads(text)
+    except ValueError:
+        return failed(cell, _how_it_ended(status), seconds)
+    if answer["heavy"]:
+        with suppress(ImportError):
+            importlib.import_module(HEAVY)  # here, so that the cells that follow are forked with it
+    record: dict[str, Any] = answer["record"]
+    return record
+
+
+def _received(receiving: int, seconds: float | None, parent: int, child: int) -> bytes | None:
+    """What the child sends, None when its time is over; ends both processes when ``parent`` is gone."""
     deadline = inf if seconds is None else time.monotonic() + seconds
     parts: list[bytes] = []
     while True:
         left = deadline - time.monotonic()
         if left <= 0:
-            return b"", True
+            return None
         ready, _, _ = select.select([receiving], [], [], min(POLL, left))
         if ready:
             part = os.read(receiving, 1 << 20)
             if not part:
-                return b"".join(parts), False
+                return b"".join(parts)
             parts.append(part)
         elif os.getppid() != parent:
             _kill(child)
