@@ -13,7 +13,7 @@ from multilevel_opt import registry
 from multilevel_opt.errors import MultilevelError
 from multilevel_opt.record import SCHEMA
 from multilevel_opt.study.grid import Cell
-from multilevel_opt.study.solvers import solved
+from multilevel_opt.study.solvers import Task, solved
 
 KEYS = (
     *("schema", "problem", "parameters", "method", "curvature", "levels", "seed", "status", "message", "converged"),
@@ -33,7 +33,7 @@ def solve_cell(cell: Cell) -> dict[str, Any]:
             kind = registry.load(cell.source)
             problem = registry.make(kind, cell.parameters)
             name = registry.short(cell.problem)
-            record, columns, rows = solved(problem, name, cell.method, cell.options, cell.until, cell.budget)
+            record, columns, rows = solved(problem, Task(name, cell.method, cell.options, cell.until, cell.budget))
     except Exception as error:
         return failed(cell, sentence(error), time.perf_counter() - started)
     history = {"history_columns": columns, "history": rows}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from multilevel_opt.errors import InputError, UnsupportedCombination
@@ -13,6 +14,7 @@ from multilevel_opt.problem import Problem
 from multilevel_opt.record import record_of
 from multilevel_opt.result import Result
 from multilevel_opt.solve import solve, stop_rule
+from multilevel_opt.stopping import Verdict
 from multilevel_opt.study import watch
 from multilevel_opt.study.peers import PEERS
 
@@ -49,17 +51,28 @@ def check_method(method: str, options: Mapping[str, Any]) -> None:
     cycle_of(chosen.solver.cycle, cycle)
 
 
-def solved(
-    problem: Problem,
-    name: str,
-    method: str,
-    options: Mapping[str, Any],
-    until: Mapping[str, float],
-    budget: Mapping[str, Any],
-) -> tuple[dict[str, Any], list[str], History]:
+@dataclass(frozen=True)
+class Task:
+    """What a method is asked to do with a problem.
+
+    Attributes:
+        problem: name of the problem.
+        method: a key of ``METHODS`` or ``PEERS``.
+        options: of the method.
+        until: targets by name.
+        budget: ``max_iterations``, ``max_seconds``, ``memory``.
+    """
+
+    problem: str
+    method: str
+    options: Mapping[str, Any]
+    until: Mapping[str, float]
+    budget: Mapping[str, Any]
+
+
+def solved(problem: Problem, task: Task) -> tuple[dict[str, Any], list[str], History]:
     """The record of a run, and the columns and rows of its history."""
-    run = _peer if method in PEERS else _ours
-    record, rows = run(problem, name, method, options, until, budget)
+    record, rows = (_peer if task.method in PEERS else _ours)(problem, task)
     return record, [*COLUMNS, *problem.metrics], thinned(rows)
 
 
@@ -70,15 +83,8 @@ def thinned(rows: History, most: int = ROWS) -> History:
     return [rows[round(k * (len(rows) - 1) / (most - 1))] for k in range(most)]
 
 
-def _ours(
-    problem: Problem,
-    name: str,
-    method: str,
-    options: Mapping[str, Any],
-    until: Mapping[str, float],
-    budget: Mapping[str, Any],
-) -> tuple[dict[str, Any], History]:
-    run = solve(problem, method, name=name, until=until, **budget, **options)
+def _ours(problem: Problem, task: Task) -> tuple[dict[str, Any], History]:
+    run = solve(problem, task.method, name=task.problem, until=task.until, **task.budget, **task.options)
     start = problem.objective.expand(problem.x0, 1)
     first = [0.0, 0.0, float(start.value), float(start.gradient.norm())]
     rows: History = [[0, *first, *(metric(problem.x0) for metric in problem.metrics.values())]]
@@ -89,23 +95,26 @@ def _ours(
     return run.record, rows
 
 
-def _peer(
-    problem: Problem,
-    name: str,
-    method: str,
-    options: Mapping[str, Any],
-    until: Mapping[str, float],
-    budget: Mapping[str, Any],
-) -> tuple[dict[str, Any], History]:
-    peer = PEERS[method]
-    settings = peer.settings(method, options)
+def _peer(problem: Problem, task: Task) -> tuple[dict[str, Any], History]:
+    peer = PEERS[task.method]
+    settings = peer.settings(task.method, task.options)
     if getattr(problem, "x_bounds", None) is not None:
-        raise UnsupportedCombination(f"the problem has bounds, which {method!r} does not know here: leave it out")
-    stop = stop_rule(until, problem.metrics, budget["max_iterations"], budget["max_seconds"])
+        raise UnsupportedCombination(f"the problem has bounds, which {task.method!r} does not know here: leave it out")
+    stop = stop_rule(task.until, problem.metrics, task.budget["max_iterations"], task.budget["max_seconds"])
     watched = watch.Watched(problem, stop)
-    status, message = watch.run(watched, peer.run, settings)
-    last, n = watched.rows[-1], watched.x.numel()
-    result = Result(
+    result = _result(watched, watch.run(watched, peer.run, settings), peer.summary)
+    record = record_of(problem, task.problem, task.method, None, result, Hierarchy(watched.x.numel()), 0.0, task.until)
+    record |= dict.fromkeys(UNKNOWN if peer.counted else (*UNKNOWN, "evaluations"))
+    record["iterations_per_level"] = [result.nit]
+    return record, [
+        [row.iteration, None, row.seconds, row.loss, row.norm, *row.metrics.values()] for row in watched.rows
+    ]
+
+
+def _result(watched: watch.Watched, verdict: Verdict, summary: str) -> Result:
+    """What a peer has found."""
+    last, (status, message) = watched.rows[-1], verdict
+    return Result(
         x=watched.x,
         fun=last.loss,
         grad=watched.gradient,
@@ -114,16 +123,9 @@ def _peer(
         nit=last.iteration,
         history=(),
         ledgers=(watched.ledger,),
-        sizes=(n,),
+        sizes=(watched.x.numel(),),
         seconds=watched.clock.seconds(),
-        linear_algebra=peer.summary,
+        linear_algebra=summary,
         metrics=last.metrics,
         gradient_norm=last.norm,
     )
-    record = record_of(problem, name, method, None, result, Hierarchy(n), 0.0, until)
-    record |= dict.fromkeys(UNKNOWN if peer.counted else (*UNKNOWN, "evaluations"))
-    record["iterations_per_level"] = [last.iteration]
-    rows: History = [
-        [row.iteration, None, row.seconds, row.loss, row.norm, *row.metrics.values()] for row in watched.rows
-    ]
-    return record, rows

@@ -17,11 +17,15 @@ from multilevel_opt.study import peers as table
 from multilevel_opt.study.isolation import Server
 from multilevel_opt.study.peers import PEERS
 from multilevel_opt.study.run import Study
-from multilevel_opt.study.solvers import solved, thinned
+from multilevel_opt.study.solvers import Task, solved, thinned
 from problems import Heat, Helmholtz, Poisson
 
 BUDGET: dict[str, Any] = {"max_iterations": 2000, "max_seconds": None, "memory": None}
 FAST = [name for name in PEERS if name not in ("torch-adam", "torch-adam-lbfgs", "deepxde")]
+
+
+def run(problem: Any, *task: Any) -> tuple[dict[str, Any], list[str], list[list[Any]]]:
+    return solved(problem, Task(*task))
 
 
 def small(**changes: Any) -> Poisson:
@@ -31,7 +35,7 @@ def small(**changes: Any) -> Poisson:
 @pytest.mark.parametrize("name", FAST)
 def test_a_peer_goes_from_our_start_to_our_target(name: str) -> None:
     problem = small()
-    record, columns, rows = solved(problem, "poisson", name, {}, {"loss": 1e-3}, BUDGET)
+    record, columns, rows = run(problem, "poisson", name, {}, {"loss": 1e-3}, BUDGET)
     first, last = (dict(zip(columns, row, strict=True)) for row in (rows[0], rows[-1]))
     start = problem.objective.expand(problem.x0, 1)
     assert first["iteration"] == 0
@@ -47,16 +51,14 @@ def test_a_peer_goes_from_our_start_to_our_target(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["torch-adam", "torch-adam-lbfgs", "torch-lbfgs", "scipy-bfgs", "scipy-trf"])
 def test_a_peer_ends_at_the_limit_of_iterations(name: str) -> None:
-    record, _, rows = solved(small(), "poisson", name, {}, {"loss": 1e-30}, {**BUDGET, "max_iterations": 7})
+    record, _, rows = run(small(), "poisson", name, {}, {"loss": 1e-30}, {**BUDGET, "max_iterations": 7})
     assert (record["status"], record["iterations"], len(rows)) == ("max_iterations", 7, 8)
 
 
 def test_adam_hands_over_to_lbfgs() -> None:
     options = {"adam_iterations": 5, "learning_rate": 1e-2}
-    both, columns, rows = solved(small(), "poisson", "torch-adam-lbfgs", options, {"loss": 1e-3}, BUDGET)
-    adam, _, alone = solved(
-        small(), "poisson", "torch-adam", {"learning_rate": 1e-2}, {}, {**BUDGET, "max_iterations": 5}
-    )
+    both, columns, rows = run(small(), "poisson", "torch-adam-lbfgs", options, {"loss": 1e-3}, BUDGET)
+    adam, _, alone = run(small(), "poisson", "torch-adam", {"learning_rate": 1e-2}, {}, {**BUDGET, "max_iterations": 5})
     loss = columns.index("loss")
     assert [row[loss] for row in rows[:6]] == [row[loss] for row in alone]
     assert both["converged"]
@@ -67,7 +69,7 @@ def test_a_peer_that_stops_by_itself_says_so() -> None:
     bowl: Any = SimpleNamespace(
         objective=mlo.Function(lambda x: 1 + (x - 1).square().sum()), x0=torch.rand(3), metrics={}, parameters={}
     )
-    record, _, _ = solved(bowl, "bowl", "scipy-bfgs", {}, {"loss": 1e-3}, BUDGET)
+    record, _, _ = run(bowl, "bowl", "scipy-bfgs", {}, {"loss": 1e-3}, BUDGET)
     assert record["status"] == "stalled"
     assert record["message"].startswith("it stopped by itself: ")
     assert not record["converged"]
@@ -84,23 +86,23 @@ def test_looking_is_not_timed() -> None:
         objective=problem.objective, x0=problem.x0, metrics={"rmse": slow}, parameters={}, n_residuals=42
     )
     started = time.perf_counter()
-    record, _, rows = solved(watched, "slow", "scipy-bfgs", {}, {}, {**BUDGET, "max_iterations": 20})
+    record, _, rows = run(watched, "slow", "scipy-bfgs", {}, {}, {**BUDGET, "max_iterations": 20})
     assert time.perf_counter() - started - record["seconds"] >= 0.05 * len(rows)
 
 
 def test_a_problem_that_does_not_fit_is_refused() -> None:
     with pytest.raises(UnsupportedCombination, match="needs as many residuals as parameters, got 42 and 121"):
-        solved(Poisson(nu=3.0, width=40, points=40), "poisson", "scipy-lm", {}, {}, BUDGET)
+        run(Poisson(nu=3.0, width=40, points=40), "poisson", "scipy-lm", {}, {}, BUDGET)
     function: Any = SimpleNamespace(
         objective=mlo.Function(lambda x: x @ x), x0=torch.ones(2), metrics={}, parameters={}
     )
     for name in ("scipy-trf", "torch-levenberg-marquardt"):
         with pytest.raises(UnsupportedCombination, match="minimizes least squares only, the problem is a Function"):
-            solved(function, "function", name, {}, {}, BUDGET)
+            run(function, "function", name, {}, {}, BUDGET)
     bounded: Any = SimpleNamespace(**vars(function), x_bounds=(torch.zeros(2), torch.ones(2)))
     with pytest.raises(UnsupportedCombination, match="the problem has bounds, which 'scipy-bfgs' does not know"):
-        solved(bounded, "bounded", "scipy-bfgs", {}, {}, BUDGET)
-    assert solved(function, "function", "scipy-lbfgsb", {}, {"loss": 1e-10}, BUDGET)[0]["converged"]
+        run(bounded, "bounded", "scipy-bfgs", {}, {}, BUDGET)
+    assert run(function, "function", "scipy-lbfgsb", {}, {"loss": 1e-10}, BUDGET)[0]["converged"]
 
 
 def test_a_missing_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
