@@ -72,7 +72,7 @@ def load(name: str, say: Callable[[str], None] = lambda text: None) -> type:
         InputError: there is no such problem, or it cannot be loaded.
     """
     if is_file(name):
-        path, _, attribute = name.rpartition(":") if ".py:" in name else (name, "", "")
+        path, _, attribute = _split(name)
         return _from_file(Path(path), attribute, say)
     points = {point.name: point for point in entry_points(group=GROUP)}
     if name not in points:
@@ -86,12 +86,12 @@ def is_file(name: str) -> bool:
     return ".py:" in name or name.endswith(".py")
 
 
-def absolute(name: str) -> str:
-    """The same problem named from any folder."""
+def absolute(name: str, folder: Path = Path()) -> str:
+    """The problem named in ``folder``, as it is named from any folder."""
     if not is_file(name):
         return name
-    path, colon, attribute = name.rpartition(":") if ".py:" in name else (name, "", "")
-    return f"{Path(path).resolve()}{colon}{attribute}"
+    path, colon, attribute = _split(name)
+    return f"{(folder / path).resolve()}{colon}{attribute}"
 
 
 def short(name: str) -> str:
@@ -200,6 +200,11 @@ def loaded(point: EntryPoint) -> type:
     if not isinstance(found, type):
         raise InputError(f"problem {point.name!r} is not a class: its entry point is {point.value}")
     return found
+
+
+def _split(name: str) -> tuple[str, str, str]:
+    """Path, colon and class of a problem in a user's file; the last two are empty where no class is named."""
+    return name.rpartition(":") if ".py:" in name else (name, "", "")
 
 
 def _hints(problem: type) -> dict[str, Any]:

@@ -72,39 +72,41 @@ def cells(study: StudyTable, folder: Path) -> list[Cell]:
         check_method(method.method, method.options)
     if not study.seeds:
         raise InputError("seeds = [] leaves no cell: give at least one seed")
-    limits = _limits(study)
-    found = [
-        Cell(
-            study.name,
-            table.problem,
-            parameters,
-            seed,
-            method.name,
-            method.method,
-            method.options,
-            until,
-            study.budget.model_dump(),
-            _source(table.problem, folder),
-            limits,
-        )
-        for table in study.problems
-        for parameters, until, seed in _crossed(table, study, folder)
-        for method in study.methods
-    ]
-    twice = [found[0] for found in _grouped(found).values() if len(found) > 1]
-    if twice:
-        raise InputError(
-            f"problem {twice[0].problem!r} with {dict(twice[0].parameters)} comes twice: "
-            "leave out the repeated value or [[problems]] table"
-        )
+    found = [cell for table in study.problems for cell in _cells_of(table, study, folder)]
+    times = Counter(cell.key for cell in found)
+    for cell in found:
+        if times[cell.key] > 1:
+            raise InputError(
+                f"problem {cell.problem!r} with {dict(cell.parameters)} comes twice: "
+                "leave out the repeated value or [[problems]] table"
+            )
     return found
 
 
+def _cells_of(table: ProblemTable, study: StudyTable, folder: Path) -> Iterator[Cell]:
+    """The cells of one problem."""
+    source, budget, limits = registry.absolute(table.problem, folder), study.budget.model_dump(), _limits(study)
+    for parameters, until, seed in _crossed(table, study, registry.load(source)):
+        for method in study.methods:
+            yield Cell(
+                study=study.name,
+                problem=table.problem,
+                parameters=parameters,
+                seed=seed,
+                method_name=method.name,
+                method=method.method,
+                options=method.options,
+                until=until,
+                budget=budget,
+                source=source,
+                limits=limits,
+            )
+
+
 def _crossed(
-    table: ProblemTable, study: StudyTable, folder: Path
+    table: ProblemTable, study: StudyTable, kind: type
 ) -> Iterator[tuple[dict[str, Any], dict[str, float], int]]:
     """Parameters, targets and seed of the cells of one problem and one method."""
-    kind = registry.load(_source(table.problem, folder))
     known = registry.parameters(kind)
     for name, value in table.parameters.items():
         if name == "seed":
@@ -130,13 +132,6 @@ def _check_targets(targets: Mapping[str, Any], metrics: Mapping[str, Any]) -> No
             raise InputError(f"unknown target {name!r}: choose one of {', '.join(allowed)}")
 
 
-def _source(problem: str, folder: Path) -> str:
-    if not registry.is_file(problem):
-        return problem
-    path, colon, attribute = problem.rpartition(":") if ".py:" in problem else (problem, "", "")
-    return f"{(folder / path).resolve()}{colon}{attribute}"
-
-
 def _limits(study: StudyTable) -> dict[str, Any]:
     seconds = study.limits.seconds
     if seconds is None and study.budget.max_seconds is not None:
@@ -157,13 +152,6 @@ def _once(names: Sequence[str], what: str) -> None:
     twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
         raise InputError(f"{what} {twice[0]!r} is given twice: give every {what} a value of its own")
-
-
-def _grouped(found: Sequence[Cell]) -> dict[str, list[Cell]]:
-    groups: dict[str, list[Cell]] = {}
-    for cell in found:
-        groups.setdefault(cell.key, []).append(cell)
-    return groups
 
 
 _PLAIN = (bool, int, float, str, type(None))
