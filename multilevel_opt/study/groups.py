@@ -8,7 +8,7 @@ target and None where nobody counted them (a peer's flops).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 Record = Mapping[str, Any]
 
 NOT_OF_THE_PROBLEM = {"seed", "device"}
+UNCOUNTED = "uncounted"  # of a failed cell: the costs that nobody counts in the other runs of its method
 
 
 def _measured(record: Record, *names: str) -> float | None:
@@ -39,7 +40,11 @@ def solved(record: Record) -> bool:
 
 def cost(record: Record, name: str) -> float | None:
     """What reaching the target cost: ∞ where it was missed, None where nobody counted."""
-    return COSTS[name](record) if solved(record) else inf
+    spent = COSTS[name](record)
+    if solved(record):
+        return spent
+    uncounted = name in record.get(UNCOUNTED, ()) if record.get("error") else spent is None
+    return None if uncounted else inf
 
 
 def value(record: Record, name: str) -> float | None:
@@ -108,7 +113,7 @@ class Arrangement:
     reference: str | None
 
 
-def arrange(records: Iterable[Record], reference: str | None = None, named: Collection[str] = ()) -> Arrangement:
+def arrange(records: Iterable[Record], reference: str | None = None, named: Sequence[str] = ()) -> Arrangement:
     """Put records into groups.
 
     A method that occurs with several options is told apart by those that differ. Of two records of one method and
@@ -118,10 +123,12 @@ def arrange(records: Iterable[Record], reference: str | None = None, named: Coll
         records: of a study.
         reference: label of the method to compare with. By default the first that is Levenberg–Marquardt on one
             level ("lm" before any other "lm-..."), otherwise the first there is.
-        named: parameters that the study file sets; they are preferred to those that follow from them.
+        named: parameters that the study file sets; they tell groups apart rather than others, and the first of them
+            rather than the next.
     """
     found = list(records)
     labels = _labels(found)
+    found = _marked(found, labels)
     parameters = [_completed(record, found) for record in found]
     problems = [str(record.get("problem")) for record in found]
     telling = {problem: _telling(_of(problem, problems, parameters), named) for problem in dict.fromkeys(problems)}
@@ -134,6 +141,18 @@ def arrange(records: Iterable[Record], reference: str | None = None, named: Coll
         group.runs.setdefault(label, {})[started] = record
     known = reference if reference in labels else _single_level(found, labels)
     return Arrangement(tuple(groups.values()), tuple(dict.fromkeys(labels)), known)
+
+
+def _marked(records: Sequence[Record], labels: Sequence[str]) -> list[Record]:
+    """The records; those of failed cells know which costs nobody counts in the other runs of their method."""
+    unknown: dict[str, set[str]] = {label: set() for label in labels}
+    for record, label in zip(records, labels, strict=True):
+        if not record.get("error"):
+            unknown[label].update(name for name in COSTS if COSTS[name](record) is None)
+    return [
+        {**record, UNCOUNTED: unknown[label]} if record.get("error") else record
+        for record, label in zip(records, labels, strict=True)
+    ]
 
 
 def _labels(records: Sequence[Record]) -> list[str]:
@@ -157,8 +176,11 @@ def _of(problem: str, problems: Sequence[str], parameters: Sequence[Mapping[str,
     return [own for name, own in zip(problems, parameters, strict=True) if name == problem]
 
 
-def _telling(parameters: Sequence[Mapping[str, Any]], named: Collection[str]) -> list[str]:
-    """The parameters that vary, without those that follow from others; whole numbers are preferred to fractions."""
+def _telling(parameters: Sequence[Mapping[str, Any]], named: Sequence[str]) -> list[str]:
+    """The parameters that vary, without those that follow from others.
+
+    Named ones are preferred, in their order; of the others whole numbers to fractions.
+    """
     names = dict.fromkeys(name for own in parameters for name in own if name not in NOT_OF_THE_PROBLEM)
     varied = [name for name in names if len({_key(own.get(name)) for own in parameters}) > 1]
 
@@ -168,8 +190,9 @@ def _telling(parameters: Sequence[Mapping[str, Any]], named: Collection[str]) ->
     def whole(name: str) -> bool:
         return all(float(own.get(name, 0)).is_integer() for own in parameters if _is_number(own.get(name)))
 
+    rank = {name: len(named) - k for k, name in enumerate(named)}
     kept = list(varied)
-    for name in sorted(varied, key=lambda name: (name in named, whole(name))):
+    for name in sorted(varied, key=lambda name: (rank.get(name, 0), whole(name))):
         rest = [other for other in kept if other != name]
         if parts(rest) == parts(varied):
             kept = rest

@@ -13,7 +13,7 @@ from multilevel_opt.study.plot import Plot, Series
 from multilevel_opt.study.profiles import Profile, data_profiles, performance_profiles
 from multilevel_opt.study.results import ERRORS
 from multilevel_opt.study.spread import Spread, spread
-from multilevel_opt.study.work import column, cost_curve, decrease_costs, error_levels
+from multilevel_opt.study.work import cost_curve, decrease_costs, error_levels, has
 
 Array = NDArray[np.float64]
 
@@ -63,7 +63,7 @@ def common_costs(study: Arrangement, name: str) -> tuple[list[str], list[list[fl
 
 def _work_of(group: Group, number: int, methods: Sequence[str]) -> list[Plot]:
     records = [record for runs in group.runs.values() for record in runs.values()]
-    error = next((name for name in ERRORS if any(len(column(record, name)) for record in records)), None)
+    error = next((name for name in ERRORS if any(has(record, name) for record in records)), None)
     levels = error_levels(records, error) if error is not None else np.empty(0)
     if error is None or not len(levels):
         return []
@@ -72,8 +72,10 @@ def _work_of(group: Group, number: int, methods: Sequence[str]) -> list[Plot]:
         drawn = {
             method: cost_curve(group, method, error, name, levels)
             for method in methods
-            if any(len(column(record, name)) for record in group.runs.get(method, {}).values())
+            if any(has(record, name) for record in group.runs.get(method, {}).values())
         }
+        if not drawn:
+            continue
         series = [_across(method, curve, levels, methods.index(method)) for method, curve in drawn.items()]
         alt = f"{label} needed to reach a level of the {ERRORS[error]}, {group.title}: {', '.join(drawn)}."
         plots.append(Plot(f"work-{number}-{name}", group.title, alt, label, ERRORS[error], tuple(series), log_y=True))
@@ -113,7 +115,7 @@ def _data_plots(study: Arrangement) -> list[Plot]:
     methods = [
         method
         for method in study.methods
-        if any(len(column(r, "flops")) for group in study.groups for r in group.runs.get(method, {}).values())
+        if any(has(record, "flops") for group in study.groups for record in group.runs.get(method, {}).values())
     ]
     plots = []
     for tolerance in TOLERANCES if len(methods) > 1 else ():

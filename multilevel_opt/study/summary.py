@@ -60,7 +60,7 @@ class Source:
         name: of the study.
         description: one sentence about it.
         reference: the method that the others are compared with.
-        named: parameters that it sets.
+        named: parameters that it sets, in its order.
         published: figures of others.
     """
 
@@ -68,7 +68,7 @@ class Source:
     name: str = ""
     description: str = ""
     reference: str | None = None
-    named: frozenset[str] = frozenset()
+    named: tuple[str, ...] = ()
     published: tuple[Published, ...] = ()
 
 
@@ -117,10 +117,10 @@ def read_source(path: Path) -> Source:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         raise InputError(f"{path}: published.{place} = {first['input']!r} is not allowed: {first['msg']}") from error
-    named = {name for table in data.get("problems", ()) for name in table.get("parameters", ())}
+    named = dict.fromkeys(name for table in data.get("problems", ()) for name in table.get("parameters", ()))
     told = [data.get(name) for name in ("name", "description", "reference")]
     name, description, reference = (item if isinstance(item, str) else "" for item in told)
-    return Source(text, name, description, reference or None, frozenset(named), published)
+    return Source(text, name, description, reference or None, tuple(named), published)
 
 
 def missed_table(study: Arrangement) -> Table:

@@ -29,6 +29,11 @@ def column(record: Record, name: str) -> Array:
     return np.asarray([row[k] for row in record.get("history") or []], dtype=np.float64)
 
 
+def has(record: Record, name: str) -> bool:
+    """Whether the history knows a column."""
+    return bool(np.isfinite(column(record, name)).any())
+
+
 def trace(record: Record, error: str, cost: str) -> tuple[Array, Array]:
     """(cost, smallest error so far) of every row where both are known; seconds include the set-up."""
     costs, errors = column(record, cost), column(record, error)
@@ -49,11 +54,11 @@ def costs_to(record: Record, error: str, cost: str, levels: ArrayLike) -> Array:
 
 def error_levels(records: Sequence[Record], error: str) -> Array:
     """Levels from the largest to the smallest error of the histories, evenly spaced in the logarithm."""
-    ends = [(errors[0], errors[-1]) for record in records if len(errors := trace(record, error, "flops")[1])]
-    ends = [(high, low) for high, low in ends if low > 0]
-    if not ends:
+    found = [errors[np.isfinite(errors) & (errors > 0)] for errors in (column(record, error) for record in records)]
+    found = [errors for errors in found if len(errors)]
+    if not found:
         return np.empty(0)
-    return np.geomspace(max(high for high, _ in ends), min(low for _, low in ends), LEVELS)
+    return np.geomspace(max(errors[0] for errors in found), min(errors.min() for errors in found), LEVELS)
 
 
 def cost_curve(group: Group, method: str, error: str, cost: str, levels: Array) -> list[Spread]:

@@ -32,7 +32,13 @@ def test_parameters_that_follow_from_others_do_not_tell_groups_apart() -> None:
         for width in (32, 64)
     ]
     assert list(arrange(records).groups[0].parameters) == ["nu", "width"]
-    assert list(arrange(records, named={"boundary_weight"}).groups[0].parameters) == ["boundary_weight", "width"]
+    assert list(arrange(records, named=["boundary_weight"]).groups[0].parameters) == ["boundary_weight", "width"]
+
+
+def test_of_parameters_that_tell_the_same_the_first_that_the_study_names_is_told() -> None:
+    records = [record(parameters={"nu": nu, "dim": dim, "seed": 0}) for nu, dim in ((5.0, 1), (20.0, 2))]
+    assert list(arrange(records, named=["dim", "nu"]).groups[0].parameters) == ["dim"]
+    assert list(arrange(records, named=["nu", "dim"]).groups[0].parameters) == ["nu"]
 
 
 def test_a_failed_cell_that_knows_less_joins_its_group() -> None:
@@ -67,6 +73,15 @@ def test_failure_costs_infinity_and_what_nobody_counted_is_unknown() -> None:
     assert cost(record(flops=None), "flops") is None
     assert cost(record(seconds=2.0, seconds_setup=0.5), "seconds") == 2.5
     assert cost(record(seconds=2.0, seconds_setup=None), "seconds") == 2.0
+
+
+def test_what_nobody_counts_is_unknown_of_runs_that_miss_their_target_too() -> None:
+    peer = [record("Adam", 0, flops=None), record("Adam", 1, None, flops=None), failed("Adam", 2)]
+    study = arrange([record("LM", 0), failed("LM", 1), *peer])
+    runs = study.groups[0].runs
+    assert [cost(runs["Adam"][start], "flops") for start in "012"] == [None, None, None]
+    assert [cost(runs["Adam"][start], "seconds") for start in "012"] == [1.0, inf, inf]
+    assert cost(runs["LM"]["1"], "flops") == inf
 
 
 def test_costs_are_compared_over_common_starts_only() -> None:

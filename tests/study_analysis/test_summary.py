@@ -11,9 +11,11 @@ import pytest
 from multilevel_opt import cli
 from multilevel_opt.errors import InputError
 from multilevel_opt.study import summary
+from multilevel_opt.study.groups import arrange
 from multilevel_opt.study.plot import DARK, Plot, draw, pdf, png
+from multilevel_opt.study.plots import profile_plots, work_plots
 from multilevel_opt.study.records import Records
-from tests.references.studies import failed, record, write
+from tests.references.studies import failed, history, record, write
 
 HOSTILE = '</script><img src=x onerror=alert(1)>"&'
 METHODS = {"LM": 1.0, "RLM": 2.0, "Galerkin": 0.3}
@@ -160,6 +162,19 @@ def test_hostile_strings_stay_text(tmp_path: Path) -> None:
     assert all("onerror" not in attributes for _, attributes in page.tags)
     assert len(page.of("script")) == 1
     assert page.text.count(HOSTILE) > 5
+
+
+def test_pictures_in_flops_leave_out_methods_whose_flops_nobody_counted() -> None:
+    rows = [[number, None, *rest] for number, _, *rest in history(3.0, 1e-3)]
+    peer = [record("Adam", seed, None, flops=None, history=rows) for seed in range(3)]
+    study = arrange([*(record(method, seed) for method in ("LM", "RLM") for seed in range(3)), *peer])
+    drawn = {plot.name: plot for plot in [*work_plots(study), *profile_plots(study)]}
+    labels = {name: [series.label for series in plot.series] for name, plot in drawn.items()}
+    assert labels["work-1-seconds"] == labels["profile-seconds"] == ["LM", "RLM", "Adam"]
+    counted = [told for name, told in labels.items() if not name.endswith("seconds")]
+    assert len(counted) >= 3
+    assert all(told == ["LM", "RLM"] for told in counted)
+    assert [plot.name for plot in work_plots(arrange(peer))] == ["work-1-seconds"]
 
 
 HARD = {
