@@ -96,17 +96,17 @@ class Comparison:
         ends = [x for x in (self.low, self.ratio, self.high) if x is not None]
         factors = ends if self.outcome != "dearer" else [1 / x for x in reversed(ends)]
         names = dict(zip(("low", "ratio", "high"), (f"{x:.3g}" for x in factors), strict=False))
-        return {"a": self.a, "b": self.b, "both": self.both, "starts": self.starts, **names}
+        return {"a": self.a, "b": self.b, "both": self.both, "starts": _starts(self.starts), **names}
 
 
 OUTCOMES = {
     "not known": "nothing is known of the costs of {a} and {b} from the same starts",
-    "no common success": "{a} and {b} both solve none of {starts} starts, so their costs cannot be compared",
-    "too few pairs": "no difference shown between {a} and {b}: both solve {both} of {starts} starts, too few to tell",
-    "no difference shown": "no difference in cost shown between {a} and {b} over the {both} of {starts} starts that "
+    "no common success": "{a} and {b} both solve none of {starts}, so their costs cannot be compared",
+    "too few pairs": "no difference shown between {a} and {b}: both solve {both} of {starts}, too few to tell",
+    "no difference shown": "no difference in cost shown between {a} and {b} over the {both} of {starts} that "
     "both solve ({b} costs {ratio} times {a} [{low}, {high}])",
-    "cheaper": "{a} is {ratio} times [{low}, {high}] cheaper than {b} over the {both} of {starts} starts both solve",
-    "dearer": "{a} is {ratio} times [{low}, {high}] dearer than {b} over the {both} of {starts} starts both solve",
+    "cheaper": "{a} is {ratio} times [{low}, {high}] cheaper than {b} over the {both} of {starts} both solve",
+    "dearer": "{a} is {ratio} times [{low}, {high}] dearer than {b} over the {both} of {starts} both solve",
 }
 
 
@@ -154,6 +154,10 @@ def _studentized(differences: NDArray[np.float64], errors: NDArray[np.float64], 
     """Differences over their standard errors; resamples of one value only have none, and are left out."""
     spread = errors > rounding
     return differences[spread] / errors[spread]
+
+
+def _starts(n: int) -> str:
+    return f"{n} start" if n == 1 else f"{n} starts"
 
 
 def _cost(value: float) -> float:
