@@ -1,35 +1,24 @@
 """The test functions of any size, n = 1000: TR2 and AR2 beside trust-ncg and L-BFGS-B of scipy, with equal derivatives.
 
-A run is solved when ‖∇f‖₂ <= 1e-5 within the time limit; scipy's own tests are set so that they do not stop it before.
+A run is solved when ‖∇f‖₂ <= 1e-5 after an iteration within the time limit; scipy's own tests are switched off, see
+``multilevel_opt.study.peers``.
 """
 
 from __future__ import annotations
 
-import contextlib
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-import numpy as np
-import numpy.typing as npt
-import scipy.optimize
-import torch
-
 import multilevel_opt as mlo
 import problems.separable as gallery
 from benchmarks.measure import say, short, show
+from multilevel_opt.study.solvers import Task, solved
 from problems.separable import SeparableProblem
 
 TOLERANCE = 1e-5
 LIMIT = 10.0  # seconds for a run
 SIZE = 1000
-
-Array = npt.NDArray[np.float64]
-
-
-class Ended(Exception):
-    """The gradient is small, or the time is over."""
 
 
 @dataclass(frozen=True)
@@ -41,53 +30,12 @@ class Outcome:
     seconds: float
 
 
-class Watched:
-    """The function for scipy, by the same code as ours; ends the run at the tolerance or at the time limit."""
-
-    def __init__(self, problem: SeparableProblem) -> None:
-        self.f = mlo.PartiallySeparable(problem.elements(), problem.n)
-        self.gradients = self.products = 0
-        self.value = self.norm = float("inf")
-        self._at: tuple[Array, mlo.Taylor] | None = None
-        self.started = time.perf_counter()
-
-    def model(self, x: Array) -> mlo.Taylor:
-        if self._at is None or not np.array_equal(self._at[0], x):
-            self._at = x.copy(), self.f.expand(torch.as_tensor(x.copy()), 2)
-        return self._at[1]
-
-    def function(self, x: Array) -> float:
-        if time.perf_counter() - self.started > LIMIT:
-            raise Ended
-        return float(self.f(torch.as_tensor(x.copy())))
-
-    def gradient(self, x: Array) -> Array:
-        model = self.model(x)
-        self.gradients += 1
-        norm = float(model.gradient.norm())
-        if norm < self.norm:
-            self.norm, self.value = norm, float(model.value)
-        if norm <= TOLERANCE:
-            raise Ended
-        return model.gradient.numpy()
-
-    def product(self, x: Array, v: Array) -> Array:
-        self.products += 1
-        if time.perf_counter() - self.started > LIMIT:
-            raise Ended
-        return self.model(x).forms[1](torch.as_tensor(v.copy())).numpy()
-
-
-def scipys(method: str, **options: float) -> Callable[[SeparableProblem], Outcome]:
+def scipys(method: str) -> Callable[[SeparableProblem], Outcome]:
     def run(problem: SeparableProblem) -> Outcome:
-        w = Watched(problem)
-        hessp = {"hessp": w.product} if method == "trust-ncg" else {}
-        with contextlib.suppress(Ended):
-            scipy.optimize.minimize(
-                w.function, problem.x0.numpy(), jac=w.gradient, method=method, options=options, **hessp
-            )
-        seconds = time.perf_counter() - w.started
-        return Outcome(w.norm <= TOLERANCE, w.value, w.gradients, w.products, seconds)
+        budget = {"max_iterations": 10**6, "max_seconds": LIMIT, "memory": None}
+        record, _, _ = solved(problem, Task("", method, {}, {"gradient_norm": TOLERANCE}, budget))
+        counts = record["evaluations"]
+        return Outcome(record["converged"], record["loss"], counts["gradient"][0], counts["hvp"][0], record["seconds"])
 
     return run
 
@@ -107,8 +55,8 @@ SOLVERS: dict[str, Callable[[SeparableProblem], Outcome]] = {
     "TR2": ours(mlo.TR2),
     "tr2-gltr": ours(mlo.METHODS["tr2-gltr"].solver),
     "AR2": ours(mlo.AR2),
-    "scipy trust-ncg": scipys("trust-ncg", gtol=0.0, maxiter=100_000),
-    "scipy L-BFGS-B": scipys("L-BFGS-B", gtol=0.0, ftol=0.0, maxiter=10**6, maxfun=10**6),
+    "scipy trust-ncg": scipys("scipy-trust-ncg"),
+    "scipy L-BFGS-B": scipys("scipy-lbfgsb"),
 }
 
 

@@ -89,18 +89,22 @@ def _scipy_squares(method: str, watched: Watched, options: Mapping[str, Any]) ->
 
 
 def _scipy_minimize(method: str, settings: Mapping[str, Any], watched: Watched, options: Mapping[str, Any]) -> str:
+    order = 2 if method == "trust-ncg" else 1
+    if order == 2:
+        _warm(watched)
+
     def function(x: Array) -> tuple[float, Array]:
-        value, gradient = watched.value_and_gradient(watched.tensor(x))
-        return float(value), gradient.cpu().numpy().astype(np.float64)
+        model = watched.expanded(watched.tensor(x), order)
+        return float(model.value), model.gradient.cpu().numpy().astype(np.float64)
 
     def product(x: Array, v: Array) -> Array:
-        return watched.expanded(watched.tensor(x), 2).forms[1](watched.tensor(v)).cpu().numpy().astype(np.float64)
+        return watched.expanded(watched.tensor(x), order).forms[1](watched.tensor(v)).cpu().numpy().astype(np.float64)
 
     found = optimize.minimize(
         function,
         _start(watched),
         jac=True,
-        hessp=product if method == "trust-ncg" else None,
+        hessp=product if order == 2 else None,
         method=method,
         callback=lambda xk: watched.look(watched.tensor(xk)),
         options={"maxiter": UNLIMITED, "gtol": 0.0, **settings, **options},
@@ -146,7 +150,7 @@ def _adam_lbfgs(watched: Watched, options: Mapping[str, Any]) -> str:
 
 
 def _warm(watched: Watched) -> None:
-    """Let torch load what its optimizers load at their first step, with the clock stopped."""
+    """Let torch load what its optimizers and second derivatives load at their first use, with the clock stopped."""
     with watched.clock.paused():
         probe = torch.zeros_like(watched.x0[:1], requires_grad=True)
         probe.grad = torch.zeros_like(probe)

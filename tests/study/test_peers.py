@@ -49,6 +49,18 @@ def test_a_peer_goes_from_our_start_to_our_target(name: str) -> None:
     assert sum(sum(counts) for counts in record["evaluations"].values()) >= record["iterations"]
 
 
+def test_products_with_the_hessian_need_no_gradient_of_their_own() -> None:
+    bowl: Any = SimpleNamespace(
+        objective=mlo.Function(lambda x: torch.cosh(x).sum()),
+        x0=torch.tensor([0.3, 0.2, 0.1], dtype=torch.float64),
+        metrics={},
+        parameters={},
+    )
+    record, _, _ = run(bowl, "bowl", "scipy-trust-ncg", {}, {"gradient_norm": 1e-6}, BUDGET)
+    assert record["evaluations"]["hvp"][0] > 0
+    assert record["evaluations"]["gradient"][0] == record["iterations"] + 1
+
+
 @pytest.mark.parametrize("name", ["torch-adam", "torch-adam-lbfgs", "torch-lbfgs", "scipy-bfgs", "scipy-trf"])
 def test_a_peer_ends_at_the_limit_of_iterations(name: str) -> None:
     record, _, rows = run(small(), "poisson", name, {}, {"loss": 1e-30}, {**BUDGET, "max_iterations": 7})
