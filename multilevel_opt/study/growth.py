@@ -1,13 +1,16 @@
 """What happens as a problem grows, and near the end of a run: exponents of cost and error, orders of convergence.
 
-A family is a set of groups that differ in one numerical parameter only. Over a family of three values or more the cost
-of the solved runs and the error of the finished ones are fitted by powers of the parameter (``rates.power_law``).
+A family is a set of groups that differ in one numerical parameter only; that of a grid "64x64" is its number of points.
+Over a family of three values or more the cost of the solved runs and the error of the finished ones are fitted by
+powers of the parameter (``rates.power_law``).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -47,16 +50,24 @@ def families(study: Arrangement) -> list[Family]:
     found: dict[tuple[str, str], dict[float, Group]] = {}
     for group in study.groups:
         for name, item in group.parameters.items():
-            if isinstance(item, int | float) and not isinstance(item, bool) and item > 0:
+            size = size_of(item)
+            if size is not None:
                 rest = {other: told for other, told in group.parameters.items() if other != name}
                 shared = Group(group.problem, rest, {}, group.target, {})
                 title = f"{shared.title}: to {shared.aim}" if shared.aim else shared.title
-                found.setdefault((name, title), {})[float(item)] = group
+                found.setdefault((name, title), {})[size] = group
     return [
         Family(name, title, tuple(sorted(members.items(), key=lambda member: member[0])))
         for (name, title), members in found.items()
         if len(members) >= FEWEST
     ]
+
+
+def size_of(item: Any) -> float | None:
+    """A positive number as it is, a grid such as ``"64x64"`` as its number of points, None for anything else."""
+    if isinstance(item, str) and re.fullmatch(r"\d+(x\d+)+", item):
+        return float(prod(map(int, item.split("x")))) or None
+    return float(item) if isinstance(item, int | float) and not isinstance(item, bool) and item > 0 else None
 
 
 def growth_table(study: Arrangement) -> Table:

@@ -6,7 +6,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from multilevel_opt.study.comparisons import comparison_table, sentences
 from multilevel_opt.study.groups import arrange
-from multilevel_opt.study.growth import families, growth_table, order_table
+from multilevel_opt.study.growth import cost_growth, families, growth_table, order_table, size_of
 from multilevel_opt.study.published import Published
 from multilevel_opt.study.results import result_tables, results_of, saves
 from multilevel_opt.study.table import Table
@@ -121,6 +121,26 @@ def test_a_method_that_fails_more_often_is_told() -> None:
     row = rows(comparison_table(study))["RLM"]
     assert row["shown"] == ("LM solves more; too few pairs in flops and seconds",)
     assert (row["both"], row["only_reference"], row["only_method"], row["neither"]) == ((2,), (7,), (0,), (0,))
+
+
+@pytest.mark.parametrize(
+    ("item", "size"),
+    [(64, 64.0), (0.5, 0.5), ("64x64", 4096.0), ("2x3x4", 24.0)]
+    + [(other, None) for other in ("64", "axb", "0x3", 0, -1, True, None, "3x", "normal")],
+)
+def test_a_grid_is_as_large_as_it_has_points(item: Any, size: float | None) -> None:
+    assert size_of(item) == size
+
+
+def test_the_growth_of_cost_with_a_grid_is_the_exponent_of_its_points() -> None:
+    records = [
+        record(seed=s, cost=(n * n) ** 1.5, parameters={"points": f"{n}x{n}"}) for n in (8, 16, 32) for s in (0, 1)
+    ]
+    (family,) = families(arrange(records))
+    assert [size for size, _ in family.members] == [64.0, 256.0, 1024.0]
+    exponent = cost_growth(family, "LM", "flops")
+    assert exponent is not None
+    assert exponent.value == pytest.approx(1.5)
 
 
 def test_the_growth_of_cost_is_the_exponent_of_the_parameter() -> None:
