@@ -14,7 +14,7 @@ WINDOW = 3600.0  # seconds over which the speed is measured
 
 
 class StudyProgress:
-    """A bar on stderr; a context manager and a listener of ``Study.run``."""
+    """A bar on stderr, from the first thing that it is told; a context manager and a listener of ``Study.run``."""
 
     def __init__(self, name: str) -> None:
         columns = (
@@ -31,17 +31,18 @@ class StudyProgress:
         self._task = self._progress.add_task(name, total=None, start=False, state="")
 
     def __enter__(self) -> Self:
-        self._progress.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        if self._progress.live.is_started:  # else it would leave an empty line above an error
+            self._progress.stop()
 
     def __call__(self, advance: Advance) -> None:
         failed = f"{advance.failed} failed" if advance.failed else ""
         if advance.record is None:
+            self._progress.start()
             self._progress.start_task(self._task)
             self._progress.update(self._task, total=advance.total, completed=advance.recorded, state=failed)
             if advance.earlier:

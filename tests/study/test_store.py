@@ -1,7 +1,9 @@
 """The file of records: whole lines only, one writer only, nothing lost that was there."""
 
+import errno
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from multilevel_opt.cli import main
 from multilevel_opt.errors import InputError
 from multilevel_opt.study.records import Records
 from multilevel_opt.study.store import LOCK, Store
@@ -110,6 +113,26 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path, out: str) ->
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"cannot write to .* give another --out"), Store.opened(tmp_path / out, ""):
         pass
+
+
+def test_a_read_only_file_system_is_told_and_leaves_the_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(tmp_path / "out", range(1))
+    before = (tmp_path / "out" / "records.jsonl").read_bytes()
+    file = tmp_path / "s.toml"
+    file.write_text(
+        'name = "s"\n[[problems]]\nproblem = "poisson"\n[[methods]]\nname = "LM"\nmethod = "lm"\n', encoding="utf-8"
+    )
+
+    def refuse(*given: Any, **named: Any) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("tempfile.mkstemp", refuse)
+    assert main(["study", str(file), "--out", str(tmp_path / "out")]) == 2
+    told = capsys.readouterr().err
+    assert re.fullmatch(r"error: cannot write to \S+: Read-only file system; give another --out\n", told)
+    assert (tmp_path / "out" / "records.jsonl").read_bytes() == before
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only for the superuser")
