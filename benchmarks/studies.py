@@ -10,6 +10,8 @@ import tempfile
 import time
 from collections.abc import Sequence
 
+from joblib.externals.loky import get_reusable_executor
+
 from benchmarks.measure import say, short, show
 from multilevel_opt.study.run import Advance, Study
 
@@ -56,6 +58,7 @@ def timed(text: str) -> tuple[float, list[tuple[float, float]]]:
         if advance.record is not None:
             cells.append((now - advance.record["seconds_cell"], now))
 
+    get_reusable_executor().shutdown(wait=True)  # so that every study starts workers of its own
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         Study.from_text(text).run(JOBS, folder, listener=listen)

@@ -60,6 +60,7 @@ class Plot:
         log_x: logarithmic axis.
         log_y: logarithmic axis.
         ticks: where the axis of x has its labels; empty for the usual places.
+        share: whether y is a share, from 0 to 1.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Plot:
     log_x: bool = True
     log_y: bool = False
     ticks: tuple[float, ...] = ()
+    share: bool = False
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,8 @@ def _scales(axes: Axes, plot: Plot) -> None:
         # Signs of a font, not mathematics, which takes most of the time of drawing; minor ticks take the rest.
         chosen.set_major_formatter(FuncFormatter(lambda value, _: number(float(value), 3)))
         chosen.set_minor_locator(NullLocator())
+    if plot.share:
+        axes.set_ylim(-0.05, 1.05)
     if plot.ticks:
         axes.set_xticks(plot.ticks, [number(value, 3) for value in plot.ticks])
 

@@ -108,7 +108,7 @@ def _profile_plot(name: str, title: str, axis: str, profiles: dict[str, Profile]
         for method, profile in profiles.items()
     ]
     told = ", ".join(f"{method} {profile.solved:.0%}" for method, profile in profiles.items())
-    return Plot(name, title, f"{title}. Solved at all: {told}.", axis, "share of starts", tuple(series))
+    return Plot(name, title, f"{title}. Solved at all: {told}.", axis, "share of starts", tuple(series), share=True)
 
 
 def _data_plots(study: Arrangement) -> list[Plot]:

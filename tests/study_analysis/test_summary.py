@@ -175,6 +175,8 @@ def test_pictures_in_flops_leave_out_methods_whose_flops_nobody_counted() -> Non
     assert len(counted) >= 3
     assert all(told == ["LM", "RLM"] for told in counted)
     assert [plot.name for plot in work_plots(arrange(peer))] == ["work-1-seconds"]
+    low, high = draw(drawn["profile-flops"]).axes[0].get_ylim()
+    assert low <= 0 < 1 <= high  # a share is seen as one
 
 
 HARD = {
