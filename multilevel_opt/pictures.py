@@ -170,7 +170,7 @@ def _dress(axes: Axes, label: str) -> None:
     axes.tick_params(colors=INK, labelsize=9)
 
 
-def save(figure: Figure, path: Path) -> Path:
+def save(figure: Figure, path: Path, dpi: int = 140) -> Path:
     """Write the figure; its format is that of the suffix."""
-    FigureCanvasAgg(figure).print_figure(path, dpi=140, facecolor="white")
+    FigureCanvasAgg(figure).print_figure(path, dpi=dpi, facecolor="white")
     return path

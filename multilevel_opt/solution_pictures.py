@@ -1,27 +1,32 @@
-"""Pictures of solutions: the exact one, the network's and their difference, on a line or a plane.
+"""Pictures of solutions: the exact one, the network's and the size of their difference, on lines and planes.
 
-A problem offers ``picture_grid()``, ``solution(x, z)`` and, if it is known, ``exact(z)``; ``inside(z)`` where its
-domain is not the whole grid. Each of several functions gets panels of its own.
+One row for each function and slice. Exact solution and network share one scale of colours; errors have a
+logarithmic one. Lengths are drawn to scale; time runs to the right.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from math import log10
+from collections.abc import Mapping, Sequence
+from math import isfinite, log10
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
-from numpy.typing import NDArray
+from matplotlib.ticker import LogLocator, NullFormatter
 from torch import Tensor
 
-from multilevel_opt.errors import InputError
+from multilevel_opt.notation import number
 from multilevel_opt.pictures import FAINT, INK, LEVEL_COLOURS, save
+from multilevel_opt.solution_values import Array, View, drawable, solution_values, views_of
 
-Array = NDArray[Any]
+COLOURS, ERROR_COLOURS, OUTSIDE = "viridis", "magma", "#ececec"
+DECADES = 4.0  # of a logarithmic scale of colours
+STILLS = 3  # pictures of a film that are drawn below each other
+TITLES = {"exact": "exact", "network": "network"}
 
 
 def solution_picture(problem: object, x: Tensor, path: Path) -> Path | None:
@@ -30,101 +35,76 @@ def solution_picture(problem: object, x: Tensor, path: Path) -> Path | None:
     return draw_solution(values, path) if values is not None and drawable(values) else None
 
 
-def solution_values(problem: object, x: Tensor) -> dict[str, Array] | None:
-    """Plain arrays: ``points`` (k, d), ``network`` (k,) and, where it is known, ``exact`` (k,); NaN outside the domain.
-
-    Of K functions ``network`` and ``exact`` have the shape (k, K).
-    """
-    grid: Callable[[], Tensor] | None = getattr(problem, "picture_grid", None)
-    solution: Callable[[Tensor, Tensor], Tensor] | None = getattr(problem, "solution", None)
-    exact: Callable[[Tensor], Tensor] | None = getattr(problem, "exact", None)
-    inside: Callable[[Tensor], Tensor] | None = getattr(problem, "inside", None)
-    if grid is None or solution is None:
-        return None
-    z = grid()
-    values = {"points": _array(z), "network": _array(solution(x, z))}
-    try:
-        if exact is not None:
-            values["exact"] = _array(exact(z))
-    except InputError:  # the problem says that it knows no exact solution
-        pass
-    for name in values.keys() - {"points"}:
-        values[name] = values[name].reshape(len(z), -1) if values[name].ndim > 1 else values[name]
-        if inside is not None:
-            values[name][~inside(z).cpu().numpy()] = np.nan
-    return values
+def draw_solution(values: Mapping[str, Array], path: Path, dpi: int = 140) -> Path:
+    """Draw the arrays of ``solution_values``: curves in one dimension, images on grids of planes."""
+    rows = [view for functions in stills(views_of(values)) for view in functions]
+    if len(rows[0].axes) == 1:
+        known = rows[0].error is not None
+        figure = Figure(figsize=(9, (5.2 if known else 3.6) * len(rows)), layout="constrained")
+        for part, view in zip(_stacked(figure, len(rows)), rows, strict=True):
+            curves(part, view)
+        return save(figure, path, dpi)
+    width = 3.55
+    height = sum(width * shape_of(view) + 0.8 for view in rows)
+    figure = Figure(figsize=(width * (3 if rows[0].error is not None else 1) + 1.6, height), layout="constrained")
+    parts = _stacked(figure, len(rows), [shape_of(view) * width + 0.8 for view in rows])
+    for part, view in zip(parts, rows, strict=True):
+        images(part, view)
+    return save(figure, path, dpi)
 
 
-def drawable(values: Mapping[str, Array]) -> bool:
-    """Whether the points lie on a line, or on a full grid of a plane."""
-    z = values["points"]
-    sides = [len(np.unique(z[:, k])) for k in _varying(z)]
-    return len(sides) == 1 or (len(sides) == 2 and sides[0] * sides[1] == len(z))
+def stills(views: list[list[View]]) -> list[list[View]]:
+    """The first, middle and last view of a film; all views of anything else."""
+    if views[0][0].time is None or len(views) <= STILLS:
+        return views
+    return [views[0], views[len(views) // 2], views[-1]]
 
 
-def draw_solution(values: Mapping[str, Array], path: Path) -> Path:
-    """Draw the arrays of ``solution_values``: curves in one dimension, images on a grid of a plane."""
-    z = values["points"]
-    varying = _varying(z)
-    names = [f"z{_SUBSCRIPTS[k]}" if z.shape[1] > 1 else "z" for k in varying]
-    functions = _each(values)
-    if len(varying) == 1:
-        figure = Figure(figsize=(9, (5.2 if "exact" in values else 3.6) * len(functions)), layout="constrained")
-        for part, (name, mine) in zip(_stacked(figure, len(functions)), functions, strict=True):
-            _curves(part, z[:, varying[0]], mine, names[0], name)
-        return save(figure, path)
-    columns = 3 if "exact" in values else 1
-    figure = Figure(figsize=(4.3 * columns, 4.0 * len(functions)), layout="constrained")
-    for part, (name, mine) in zip(_stacked(figure, len(functions)), functions, strict=True):
-        _images(part, z[:, varying], mine, names, name)
-    return save(figure, path)
-
-
-def _stacked(figure: Any, count: int) -> list[Any]:
+def _stacked(figure: Any, count: int, heights: Sequence[float] | None = None) -> list[Any]:
     """One part of the figure below the other; the figure itself if there is one."""
-    return [figure] if count == 1 else list(np.ravel(figure.subfigures(count, 1)))
+    return [figure] if count == 1 else list(np.ravel(figure.subfigures(count, 1, height_ratios=heights)))
 
 
-def _each(values: Mapping[str, Array]) -> list[tuple[str, dict[str, Array]]]:
-    """Name and values of every function; "u" of a single one."""
-    if values["network"].ndim == 1:
-        return [("u", dict(values))]
-    names = [f"u{_SUBSCRIPTS[k]}" for k in range(values["network"].shape[1])]
-    drawn = [key for key in ("network", "exact") if key in values]
-    return [(name, {key: values[key][:, k] for key in drawn}) for k, name in enumerate(names)]
+def title_of(view: View, what: str, still: bool) -> str:
+    """A function and what of it, and where it is looked at unless it moves."""
+    return f"{view.name}, {what}" + (f"  ({view.fixed})" if view.fixed and still else "")
 
 
-def _varying(z: Array) -> list[int]:
-    """The coordinates that are not the same at all points."""
-    return [k for k in range(z.shape[1]) if np.ptp(z[:, k]) > 0]
-
-
-_SUBSCRIPTS = "₁₂₃₄₅₆₇₈₉"
-
-
-def _curves(figure: Any, z: Array, values: Mapping[str, Array], label: str, name: str) -> None:
-    order = np.argsort(z)
-    z, network, exact = z[order], values["network"][order], values.get("exact")
-    ratios = [2, 1] if exact is not None else [1]
+def curves(figure: Any, view: View, limits: tuple[float, float] | None = None) -> tuple[Axes, Any]:
+    """Draw a function on a line, above its error; returns the upper panel and the artists that move in a film."""
+    z, error = view.sides[0], view.error
+    ratios = [2, 1] if error is not None else [1]
     panels = figure.subplots(len(ratios), 1, sharex=True, height_ratios=ratios, squeeze=False)[:, 0]
-    if exact is not None:
-        panels[0].plot(z, exact[order], color=FAINT, lw=4.5, alpha=0.6, label="exact", solid_capstyle="round")
-        error = np.abs(network - exact[order])
-        panels[1].plot(z, np.where(error > 0, error, np.nan), color=LEVEL_COLOURS[1], lw=1.2)
-        _logarithmic(panels[1], error)
-        panels[1].set_ylabel("|network − exact|", color=INK)
-    panels[0].plot(z, network, color=LEVEL_COLOURS[0], lw=1.6, label="network")
-    panels[0].set_ylabel(name, color=INK)
+    moving = {}
+    if error is not None:
+        (moving["exact"],) = panels[0].plot(
+            z, view.fields["exact"], color=FAINT, lw=4.5, alpha=0.6, label="exact", solid_capstyle="round"
+        )
+        (moving["error"],) = panels[1].plot(z, positive(error), color=LEVEL_COLOURS[1], lw=1.2)
+        logarithmic(panels[1], error)
+        panels[1].set_ylabel(f"|{view.name} − exact|", color=INK)
+        if limits is None:
+            panels[1].set_title(_relative(view), color=INK, fontsize=10, loc="right")
+    (moving["network"],) = panels[0].plot(z, view.fields["network"], color=LEVEL_COLOURS[0], lw=1.6, label="network")
+    panels[0].set_ylabel(view.name + (f"  ({view.fixed})" if view.fixed and limits is None else ""), color=INK)
+    if limits is not None:
+        panels[0].set_ylim(limits)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
-    panels[-1].set_xlabel(label, color=INK)
+    panels[-1].set_xlabel(view.axes[0], color=INK)
     for axes in panels:
         axes.set_xlim(z[0], z[-1])
         axes.grid(True, color="#e3e3e3", lw=0.8)
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(colors=INK, labelsize=9)
+    return panels[0], moving
 
 
-def _logarithmic(axes: Axes, error: Array) -> None:
+def positive(error: Array) -> Array:
+    """An error where a logarithmic axis can show it, else NaN."""
+    return np.where(error > 0, error, np.nan)
+
+
+def logarithmic(axes: Axes, error: Array) -> None:
     """A log axis that shows the size of the error, not how close its zeros come to zero."""
     seen = error[np.isfinite(error) & (error > 0)]
     if not seen.size:
@@ -136,35 +116,96 @@ def _logarithmic(axes: Axes, error: Array) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _images(figure: Any, z: Array, values: Mapping[str, Array], labels: Sequence[str], name: str) -> None:
-    shape = len(np.unique(z[:, 0])), len(np.unique(z[:, 1]))
-    order = np.lexsort((z[:, 1], z[:, 0]))
-    pictures = {key: values[key][order].reshape(shape) for key in ("exact", "network") if key in values}
-    limits = _span(next(iter(pictures.values())))
-    drawn = [(key, u, "viridis", limits) for key, u in pictures.items()]
-    if "exact" in pictures:
-        error = pictures["network"] - pictures["exact"]
-        size = max(abs(end) for end in _span(error)) or 1e-300
-        drawn.append(("network − exact", error, "RdBu_r", (-size, size)))
-    extent = [b for k in (0, 1) for b in (float(z[:, k].min()), float(z[:, k].max()))]
-    for axes, (title, u, colours, (low, high)) in zip(
-        figure.subplots(1, len(drawn), squeeze=False)[0], drawn, strict=True
-    ):
-        image = axes.imshow(u.T, origin="lower", extent=extent, cmap=colours, vmin=low, vmax=high, aspect="auto")
-        bar = figure.colorbar(image, cax=axes.inset_axes((1.03, 0.0, 0.05, 1.0)))
-        bar.ax.ticklabel_format(scilimits=(-3, 4))
-        bar.ax.tick_params(colors=INK, labelsize=9)
-        axes.set_box_aspect(float(np.clip((extent[3] - extent[2]) / (extent[1] - extent[0]), 0.25, 4)))
-        axes.set_title(title if name == "u" else f"{name}: {title}", color=INK, fontsize=11)
-        axes.set_xlabel(labels[0], color=INK)
-        axes.set_ylabel(labels[1], color=INK)
-        axes.tick_params(colors=INK, labelsize=9)
+def images(figure: Any, view: View, scale: Mapping[str, Normalize] | None = None) -> dict[str, Any]:
+    """Draw a function on a grid: exact, network, error; returns the images by name."""
+    still = scale is None
+    scale = scales([view]) if scale is None else scale
+    drawn = [(TITLES[key], view.fields[key], "value") for key in ("exact", "network") if key in view.fields]
+    if view.error is not None:
+        drawn.append(("error", view.error, "error"))
+    panels = figure.subplots(1, len(drawn), squeeze=False)[0]
+    found = {}
+    for axes, (what, u, kind) in zip(panels, drawn, strict=True):
+        found[what] = image(axes, view, u, scale[kind], COLOURS if kind == "value" else ERROR_COLOURS)
+        title = title_of(view, what, still) if what != "error" else "|network − exact|"
+        axes.set_title(title, color=INK, fontsize=11)
+    panels[0].set_ylabel(view.axes[1], color=INK)
+    bar(figure, found["network"], panels[-1 if view.error is None else -2])
+    if view.error is not None:
+        bar(figure, found["error"], panels[-1])
+    if view.error is not None and still:
+        panels[-1].set_title(f"|network − exact|\n{_relative(view)}", color=INK, fontsize=10)
+    return found
 
 
-def _span(u: Array) -> tuple[float, float]:
-    seen = u[np.isfinite(u)]
-    return (float(seen.min()), float(seen.max())) if seen.size else (0.0, 1.0)
+def _relative(view: View) -> str:
+    told = view.relative_error
+    return f"relative L² error {number(told)}" if isfinite(told) else ""
 
 
-def _array(tensor: Tensor) -> Array:
-    return np.array(tensor.detach().cpu().numpy(), dtype=np.float64)
+def image(axes: Axes, view: View, u: Array, norm: Normalize, colours: str) -> Any:
+    """One image of values on the grid of a view, to scale, on light grey."""
+    (left, right), (bottom, top) = ((float(side[0]), float(side[-1])) for side in view.sides)
+    if isinstance(norm, LogNorm):
+        u = np.where(u < norm.vmin, norm.vmin, u)
+    whole = bool(np.isfinite(u).all())
+    drawn = axes.imshow(
+        u.T,
+        origin="lower",
+        extent=(left, right, bottom, top),
+        cmap=colormaps[colours].with_extremes(bad=OUTSIDE),
+        norm=norm,
+        aspect="auto",
+        interpolation="bilinear" if whole else "nearest",
+    )
+    axes.set_box_aspect(shape_of(view))
+    axes.set_xlabel(view.axes[0], color=INK)
+    axes.tick_params(colors=INK, labelsize=9)
+    axes.locator_params(nbins=5)
+    return drawn
+
+
+def bar(figure: Any, drawn: Any, panel: Axes) -> None:
+    """The scale of colours, to the right of a panel."""
+    found = figure.colorbar(drawn, cax=panel.inset_axes((1.03, 0.0, 0.045, 1.0)))
+    found.outline.set_visible(False)
+    found.ax.tick_params(colors=INK, labelsize=9)
+    if isinstance(drawn.norm, LogNorm):
+        found.ax.yaxis.set_major_locator(LogLocator(numticks=7))
+        found.ax.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        found.ax.ticklabel_format(scilimits=(-3, 4))
+
+
+def shape_of(view: View) -> float:
+    """Height over width of an image: that of the region in space, 3:4 where one axis is a time."""
+    if not view.in_space:
+        return 0.75
+    width, height = (float(side[-1] - side[0]) for side in view.sides)
+    return float(np.clip(height / width, 0.3, 2.0))
+
+
+def scales(views: Sequence[View]) -> dict[str, Normalize]:
+    """Scales of colours that several views share: of values, and of errors."""
+    truth = [view.fields.get("exact", view.fields["network"]) for view in views]
+    found: dict[str, Normalize] = {"value": Normalize(*_span(truth))}
+    errors = [view.error for view in views if view.error is not None]
+    return found | ({"error": decades(errors)} if errors else {})
+
+
+def decades(fields: Sequence[Array]) -> LogNorm:
+    """A logarithmic scale from the largest value down, by four decades at most."""
+    seen = np.concatenate([u[np.isfinite(u) & (u > 0)] for u in fields])
+    if not seen.size:
+        return LogNorm(1e-16, 1e-12)
+    high = float(seen.max())
+    low = max(float(np.quantile(seen, 0.01)), high * 10**-DECADES)
+    return LogNorm(min(low, high / 10), high)
+
+
+def _span(fields: Sequence[Array]) -> tuple[float, float]:
+    finite = np.concatenate([u[np.isfinite(u)] for u in fields])
+    if not finite.size:
+        return 0.0, 1.0
+    low, high = float(finite.min()), float(finite.max())
+    return (low, high) if high > low else (low - 0.5, high + 0.5)

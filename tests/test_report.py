@@ -12,7 +12,8 @@ from multilevel_opt import notation, pictures
 from multilevel_opt.callbacks import Forecast, Progress, duration
 from multilevel_opt.errors import InputError
 from multilevel_opt.result import Event
-from multilevel_opt.solution_pictures import draw_solution, solution_picture, solution_values
+from multilevel_opt.solution_pictures import draw_solution, solution_picture
+from multilevel_opt.solution_values import solution_values
 from multilevel_opt.study import folder as folders
 from multilevel_opt.study import report
 

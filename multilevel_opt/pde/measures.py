@@ -135,18 +135,6 @@ class Measures:
         pairs = zip(made.blocks, me.residual.blocks, strict=True)
         return made.with_blocks([held.weighted(_rescaled(trained, len(held.points))) for held, trained in pairs])
 
-    def picture_grid(self) -> Tensor:
-        """Points (m, d) for a picture: 500 of a line, or 101 x 101 of the plane in the middle of the box."""
-        dim = self._me.dim
-        plane = self._grid(500 if dim == 1 else 101, min(dim, 2))
-        middle = [(low + high) / 2 for low, high in self._me.place.bounds[2:]]
-        rest = plane.new_tensor(middle).expand(len(plane), -1)
-        return torch.cat([plane, rest], dim=1)
-
-    def inside(self, z: Tensor) -> Tensor:
-        """Whether the points z (m, d) lie in the domain, (m,)."""
-        return self._me.cloud.contains(z)
-
     @cached_property
     def _last_error(self) -> tuple[Tensor | None, int, float]:
         return None, 0, float("nan")

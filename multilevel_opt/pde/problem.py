@@ -31,13 +31,14 @@ from multilevel_opt.pde.fields import Frame
 from multilevel_opt.pde.initialization import check_init
 from multilevel_opt.pde.measures import Measures
 from multilevel_opt.pde.networks import Network
+from multilevel_opt.pde.portrait import Portrait
 from multilevel_opt.pde.residual import PDEResidual
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
 
 @dataclass(frozen=True, kw_only=True)
-class PDEProblem(Definition, Measures):
+class PDEProblem(Definition, Measures, Portrait):
     """A problem of which a subclass gives ``equation``, and where it holds and with which conditions.
 
     ::

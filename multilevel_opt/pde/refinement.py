@@ -70,7 +70,11 @@ def with_points(problem: P, z: Tensor, x: Tensor) -> P:
     kept = {field.name for field in fields(problem)} | {"place", "frame", "cloud", "network", "_test_points", "_truth"}
     for name in set(vars(other)) - kept:
         del vars(other)[name]
+    known = set(map(tuple, problem.interior_points.tolist()))
+    new = torch.tensor([tuple(point) not in known for point in z.tolist()], device=z.device)
     vars(other).update(interior_points=z, x0=x.detach().clone(), points=len(z))
+    if not bool(new.all()):  # where all points are others, none of them were added
+        vars(other).update(_added=new)
     return other
 
 

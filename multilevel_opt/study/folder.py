@@ -4,9 +4,10 @@
 run.json       the problem, the method and the limits: what ``resume`` and a reader need to run it again
 result.json    the record of the run, as printed by ``--json``; absent while a run is going on
 history.csv    every iteration of every level
-solution.npz   points, network and exact values of the picture (plain arrays)
+solution.npz   points, network and exact values of the pictures, points of training (plain arrays)
 checkpoint.pt  where the run stands (numbers, strings and tensors only)
-*.png, *.html  pictures and report, made from the files above
+*.png, *.gif   pictures, made from the files above
+report.html    the report, made from them all
 ============== =============================================================================================
 
 Every file is written beside its target and renamed.
@@ -32,6 +33,7 @@ from numpy.typing import NDArray
 from multilevel_opt.checkpoint import write_json, written
 from multilevel_opt.errors import InputError
 from multilevel_opt.result import Event
+from multilevel_opt.solution_values import OF_POINTS, TEXTS
 
 SCHEMA = 1
 FILES = (
@@ -41,6 +43,8 @@ FILES = (
     "solution.npz",
     "checkpoint.pt",
     "solution.png",
+    "points.png",
+    "film.gif",
     "convergence.png",
     "report.html",
 )
@@ -208,7 +212,7 @@ def read_history(path: Path) -> list[Event]:
         raise InputError(f"cannot read {path}: {type(error).__name__}; run the problem again with --out") from error
 
 
-def write_solution(path: Path, values: Mapping[str, NDArray[np.float64]]) -> Path:
+def write_solution(path: Path, values: Mapping[str, NDArray[Any]]) -> Path:
     """The arrays of a picture, without pickle."""
 
     def write(temporary: Path) -> None:
@@ -218,16 +222,18 @@ def write_solution(path: Path, values: Mapping[str, NDArray[np.float64]]) -> Pat
     return written(path, write)
 
 
-def read_solution(path: Path) -> dict[str, NDArray[np.float64]] | None:
+def read_solution(path: Path) -> dict[str, NDArray[Any]] | None:
     """Inverse of ``write_solution``; None where there is no such file; raises ``InputError``."""
     if not path.exists():
         return None
     try:
         with np.load(path, allow_pickle=False) as data:
-            values = {name: np.asarray(data[name], dtype=np.float64) for name in data.files}
-        lengths = {len(array) for array in values.values()}
+            values = {name: np.asarray(data[name], dtype=None if name in TEXTS else float) for name in data.files}
+        lengths = {len(values[name]) for name in OF_POINTS if name in values}
         if values["points"].ndim != 2 or len(lengths) != 1 or "network" not in values:
             raise InputError(f"{path} does not hold points, network and exact values: run the problem again")
+        if any(values[name].dtype.kind != "U" for name in TEXTS if name in values):
+            raise InputError(f"{path} has names that are no text: run the problem again")
     except InputError:
         raise
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
