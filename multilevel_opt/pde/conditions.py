@@ -6,10 +6,11 @@ functions ``output`` names the one that is meant. Values are numbers, or functio
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -59,12 +60,13 @@ class Condition:
         """
         places = self.places(cloud)
         if self.on is not None:
-            kept = self.on(places.points)
-            if not isinstance(kept, Tensor) or kept.shape != (len(places.points),) or kept.dtype != torch.bool:
-                raise ShapeError(f"on(z) of {self.name} must return {len(places.points)} truth values, one per point")
-            places = places.take(kept)
+            places = places.take(chosen(self.on, places.points, self.name))
         if not len(places.points):
-            raise InputError(f"{self.name} holds at no point: its predicate 'on' is true at none of them")
+            low, high = (", ".join(f"{end[k]:g}" for end in cloud.domain.bounds) for k in (0, 1))
+            raise InputError(
+                f"{self.name} holds at no point: its predicate 'on' is true at none of them, though they fill "
+                f"the box from ({low}) to ({high})"
+            )
         return Block(
             places.points,
             self.equation,
@@ -91,8 +93,66 @@ class Condition:
 
 
 def at(value: Value, z: Tensor) -> Tensor:
-    """A number or function of z at the points, (m,)."""
-    return value(z) if callable(value) else torch.full_like(z[:, 0], value)
+    """A number or function of z at the points, (m,).
+
+    Raises:
+        InputError: the value is neither.
+        ShapeError: the function does not return one number per point.
+    """
+    if not callable(value):
+        if not isinstance(value, int | float) and getattr(value, "ndim", 1) != 0:
+            raise InputError(f"the value of a condition must be a number or a function of z, got {_kind(value)}")
+        return torch.full_like(z[:, 0], float(value))
+    found = value(z)
+    if not isinstance(found, Tensor) or found.shape not in {(len(z),), ()}:
+        told = ": write z[:, 0], not z[:, :1], in it" if getattr(found, "shape", ()) == (len(z), 1) else ""
+        raise ShapeError(
+            f"the value of a condition must return one number per point, ({len(z)},), but returned {_kind(found)}{told}"
+        )
+    return found
+
+
+def chosen(on: Callable[[Tensor], Tensor], z: Tensor, name: str) -> Tensor:
+    """Which points z (m, d) a predicate chooses, (m,); arrays of numpy will do.
+
+    Raises:
+        InputError: it does not take the points.
+        ShapeError: it does not return one truth value per point.
+    """
+    try:
+        kept = on(z)
+    except (TypeError, RuntimeError, IndexError) as error:
+        told = str(error).partition("\n")[0]
+        raise InputError(
+            f"on(z) of {name} takes all points at once, z of shape {tuple(z.shape)}, but raised: {told}; "
+            "join comparisons by & and |"
+        ) from error
+    kept = torch.as_tensor(kept, device=z.device) if isinstance(kept, np.ndarray) else kept
+    if not isinstance(kept, Tensor) or kept.shape != (len(z),) or kept.dtype != torch.bool:
+        raise ShapeError(f"on(z) of {name} must return {len(z)} truth values, one per point, got {_kind(kept)}")
+    return kept
+
+
+def _kind(value: object) -> str:
+    """What a value is, for messages."""
+    shape = getattr(value, "shape", None)
+    return type(value).__name__ if shape is None else f"a {type(value).__name__} of shape {tuple(shape)}"
+
+
+def listed(conditions: object) -> list[Condition]:
+    """The conditions of a problem as a list.
+
+    Raises:
+        InputError: they are no list, or one of them is no condition.
+    """
+    if not isinstance(conditions, Sequence):
+        raise InputError(f"conditions() must return a list of conditions, got {_kind(conditions)}: put it in [ ]")
+    for one in conditions:
+        if not isinstance(one, Condition):
+            raise InputError(
+                f"conditions() must return conditions such as Dirichlet(0.0), but one of them is {_kind(one)}"
+            )
+    return list(conditions)
 
 
 @dataclass(frozen=True)
@@ -192,6 +252,7 @@ class Data(Condition):
 
     Raises:
         ShapeError: points and values do not fit.
+        InputError: they are not finite.
     """
 
     points: Tensor
@@ -203,6 +264,9 @@ class Data(Condition):
                 f"data need points (m, d) and values (m,), got {tuple(self.points.shape)} and "
                 f"{tuple(self.values.shape)}"
             )
+        bad = int((~torch.isfinite(self.values)).sum()) + int((~torch.isfinite(self.points)).any(1).sum())
+        if bad:
+            raise InputError(f"{bad} of {len(self.points)} data points or values are NaN or infinite: leave them out")
 
     def places(self, cloud: Cloud) -> Places:
         z = self.points.to(device=cloud.device, dtype=cloud.dtype)
@@ -218,4 +282,4 @@ class Data(Condition):
 
     def source(self, z: Tensor) -> Tensor:
         values = self.values.to(z)
-        return values if self.on is None else values[self.on(self.points.to(z))]
+        return values if self.on is None else values[chosen(self.on, self.points.to(z), self.name)]

@@ -19,7 +19,8 @@ from multilevel_opt.pde import sampling as boxes
 from multilevel_opt.pde.fields import named
 from multilevel_opt.pde.sampling import SAMPLINGS, Array
 
-TRIES = 40
+TRIES = 8
+THIN = 1e-2  # share of its box below which points of a domain are not sought by trial
 
 
 class Domain:
@@ -73,6 +74,9 @@ class Domain:
         low, high = np.array(self.bounds).T
         share = self.measure / self.volume_of_box
         sides = boxes.per_side(points, self.dim)
+        count = int(points) if not isinstance(points, str) else prod(sides)
+        if share < THIN:
+            return self.drawn(count, boxes.no_grid(sampling), seed)
         if boxes.is_grid(points, sampling):
             sides = tuple(max(1, round(n * share ** (-1 / self.dim))) for n in sides)
             z = low + (high - low) * SAMPLINGS[sampling](sides, prod(sides), seed)
@@ -80,7 +84,6 @@ class Domain:
             if len(kept):
                 return kept
             sampling = "sobol"
-        count = int(points) if not isinstance(points, str) else prod(sides)
         tries = count if share > 1 - 1e-12 else round(1.1 * count / share) + 8
         for _ in range(TRIES):
             z = low + (high - low) * SAMPLINGS[sampling](sides, tries, seed)
@@ -89,6 +92,12 @@ class Domain:
                 return kept[:count]
             tries *= 2
         raise InputError(f"no points were found in {self}: its measure {self.measure:g} is too small for its bounds")
+
+    def drawn(self, count: int, sampling: str, seed: int) -> Array:
+        """Interior points (count, d) of a domain that fills little of its box; ``InputError`` where it cannot."""
+        raise InputError(
+            f"{self} fills {self.measure / self.volume_of_box:.1g} of the box around it: give bounds that fit it better"
+        )
 
     def boundary(self, points: int | str, sampling: str, seed: int) -> tuple[Array, Array]:
         """Boundary points about as dense as ``points`` interior ones, and outward unit normals; (t_b, d) each."""
@@ -155,8 +164,8 @@ class Box(Domain):
         return np.asarray(((z >= low - near) & (z <= high + near)).all(axis=1))
 
     def boundary(self, points: int | str, sampling: str, seed: int) -> tuple[Array, Array]:
-        unit, faces = boxes.unit_boundary(self.dim, points, sampling, seed)
         low, high = np.array(self.bounds).T
+        unit, faces = boxes.unit_boundary(self.dim, points, sampling, seed, high - low)
         normals = np.zeros_like(unit)
         normals[np.arange(len(unit)), faces // 2] = 2.0 * (faces % 2) - 1.0
         return low + (high - low) * unit, normals
@@ -240,7 +249,7 @@ class SpaceTime(Domain):
 
     def boundary(self, points: int | str, sampling: str, seed: int) -> tuple[Array, Array]:
         *sides, times = boxes.per_side(points, self.dim)
-        there, normals = self.place.boundary(_joined(sides), sampling, seed)
+        there, normals = self.place.boundary(self._of_space(points, sides), sampling, seed)
         count = len(there) * times
         if sampling == "equispaced":
             unit = np.tile((np.arange(times) + 0.5) / times, len(there))
@@ -252,14 +261,20 @@ class SpaceTime(Domain):
 
     def initial(self, points: int | str, sampling: str, seed: int) -> Array:
         *sides, _ = boxes.per_side(points, self.dim)
-        there = self.place.interior(_joined(sides) if sampling == "equispaced" else prod(sides), sampling, seed)
+        there = self.place.interior(self._of_space(points, sides, sampling == "equispaced"), sampling, seed)
         return np.column_stack([there, np.full(len(there), self.time.start)])
+
+    def drawn(self, count: int, sampling: str, seed: int) -> Array:
+        there = self.place.drawn(count, sampling, seed)
+        unit = SAMPLINGS["lhs"]((1,), count, seed)[:, 0]
+        return np.column_stack([there, self.time.start + (self.time.stop - self.time.start) * unit])
+
+    @staticmethod
+    def _of_space(points: int | str, sides: Sequence[int], grid: bool = True) -> int | str:
+        """How many points of space there are at a time: per side where that was asked for, else in all."""
+        return "x".join(map(str, sides)) if grid and isinstance(points, str) and len(sides) > 1 else prod(sides)
 
     def pairs(self, name: str, points: int | str, sampling: str, seed: int) -> tuple[Array, Array, Array]:
         if not isinstance(self.place, Box) or name == self.time.name:
             return super().pairs(name, points, sampling, seed)
         return Box(self.bounds, self.names).pairs(name, points, sampling, seed)
-
-
-def _joined(sides: Sequence[int]) -> str:
-    return "x".join(map(str, sides))

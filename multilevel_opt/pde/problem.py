@@ -23,7 +23,7 @@ from multilevel_opt.pde.activations import activation
 from multilevel_opt.pde.architectures import architecture
 from multilevel_opt.pde.balance import balanced
 from multilevel_opt.pde.cloud import Cloud
-from multilevel_opt.pde.conditions import Condition
+from multilevel_opt.pde.conditions import Condition, listed
 from multilevel_opt.pde.definition import Definition
 from multilevel_opt.pde.domains import Domain
 from multilevel_opt.pde.equations import Block
@@ -117,8 +117,13 @@ class PDEProblem(Definition, Measures, Portrait):
 
     @cached_property
     def place(self) -> Domain:
-        """The domain."""
-        return self.domain()
+        """The domain; raises ``InputError`` where ``domain()`` returns something else."""
+        found = self.domain()
+        if not isinstance(found, Domain):
+            raise InputError(
+                f"domain() must return a domain such as Interval(0, 1) or Disc((0, 0), 1), got {type(found).__name__}"
+            )
+        return found
 
     @cached_property
     def frame(self) -> Frame:
@@ -154,7 +159,7 @@ class PDEProblem(Definition, Measures, Portrait):
             NonFiniteError: it is NaN or infinite at the start.
             InputError: equations, conditions and network do not fit.
         """
-        conditions = list(self.conditions())
+        conditions = listed(self.conditions())
         plain = self.rows_of(self.interior_points, self.cloud, conditions)
         own = self.equation_weight()
         first = [1.0] if own is None and plain.blocks[0].count == 1 else _listed(own)

@@ -20,14 +20,16 @@ import shapely
 import torch
 from torch import Tensor
 
-from multilevel_opt.errors import InputError
+from multilevel_opt.errors import InputError, ShapeError
 from multilevel_opt.pde import sampling as boxes
 from multilevel_opt.pde.domains import Domain
-from multilevel_opt.pde.sampling import Array
+from multilevel_opt.pde.sampling import SAMPLINGS, Array
 
 SIDES = 512  # of a polygon in place of a disc
 CELLS = 200  # per side of the grid on which a level set is traced
-NEWTON = 4
+NEWTON = 40  # steps at most; few are needed unless f is flat at its zeros
+SMALL = 1e-30  # |∇f|² at least, so that no step of Newton's method overflows
+ALONG = 0.5  # cosine of the normals of a side and of the level set there, at least
 ON = 1e-9  # a vertex is on a level set when it is as near, relative to the size of the region
 
 Level = Callable[[Array], tuple[Array, Array]]  # points (m, 2) -> f (m,) and its gradient (m, 2)
@@ -51,8 +53,10 @@ class Region(Domain):
     axes: tuple[str, str] = field(default=("x", "y"))
 
     def __post_init__(self) -> None:
-        if not self.shape.area > 0:
+        solid = [part for part in shapely.get_parts(self.shape) if part.area > 0]  # no isolated lines and points
+        if not solid:
             raise InputError("the domain is empty: no points are left of the sets that were joined or subtracted")
+        object.__setattr__(self, "shape", solid[0] if len(solid) == 1 else shapely.MultiPolygon(solid))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -101,12 +105,35 @@ class Region(Domain):
         along = (ends - starts)[edge] / lengths[edge, None]
         normals = np.stack([along[:, 1], -along[:, 0]], axis=1) * left[edge, None]
         for level, curved in zip(self.levels, self._curved, strict=True):
-            mine = curved[edge]
-            if mine.any():
-                z[mine], slope = _onto(level, z[mine])
-                side = np.sign((slope * normals[mine]).sum(1))
-                normals[mine] = np.where(side, side, 1.0)[:, None] * slope
+            mine = np.flatnonzero(curved[edge])
+            if len(mine):
+                moved, slope = _onto(level, z[mine])
+                cosine = (slope * normals[mine]).sum(1)
+                near = np.linalg.norm(moved - z[mine], axis=1) <= lengths[edge[mine]]
+                good = mine[near & (np.abs(cosine) > ALONG)]  # else the side itself serves: f has a kink there
+                kept = np.isin(mine, good)
+                z[good], normals[good] = moved[kept], np.sign(cosine[kept])[:, None] * slope[kept]
         return z, normals
+
+    def drawn(self, count: int, sampling: str, seed: int) -> Array:
+        """By triangles: the first number of a pair chooses one by its area and is used again within it."""
+        corners = np.stack(
+            [
+                shapely.get_coordinates(triangle)[:3]
+                for part in shapely.get_parts(self.shape)
+                for triangle in shapely.get_parts(shapely.constrained_delaunay_triangles(part))
+            ]
+        )
+        a, b = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+        areas = np.abs(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])
+        ends = np.cumsum(areas) / areas.sum()
+        unit = SAMPLINGS[sampling]((1, 1), count, seed)
+        k = np.minimum(np.searchsorted(ends, unit[:, 0], side="right"), len(ends) - 1)
+        s = np.clip((unit[:, 0] - ends[k] + areas[k] / areas.sum()) / (areas[k] / areas.sum()), 0.0, 1.0)
+        root = np.sqrt(s)
+        weights = np.stack([1 - root, root * (1 - unit[:, 1]), root * unit[:, 1]], axis=1)
+        z: Array = (weights[:, :, None] * corners[k]).sum(1)
+        return z
 
     @cached_property
     def _edges(self) -> tuple[Array, Array, Array]:
@@ -214,20 +241,25 @@ def Implicit(  # noqa: N802 - as above
         cells: per side of the grid on which the boundary is traced; features smaller than a cell are missed.
 
     Raises:
-        InputError: f is nowhere negative on that grid.
+        InputError: f is nowhere negative on that grid, or not finite.
+        ShapeError: f does not return one number per point.
     """
     (left, right), (bottom, top) = bounds
+    if not (left < right and bottom < top):
+        raise InputError(f"the bounds {list(bounds)} of the domain are empty: give low < high for x and y")
     x, y = np.linspace(left, right, cells + 1), np.linspace(bottom, top, cells + 1)
     grid = np.stack(np.meshgrid(x, y), axis=-1)
 
     def level(z: Array) -> tuple[Array, Array]:
         there = torch.as_tensor(z, device="cpu").requires_grad_()
         with torch.enable_grad():
-            f = function(there)
-            (slope,) = torch.autograd.grad(f.sum(), there)
-        return f.detach().numpy(), slope.numpy()
+            f = _checked(function(there), len(z))
+            (slope,) = torch.autograd.grad(f.sum(), there, materialize_grads=True)
+        return f.detach().numpy(), slope.nan_to_num().numpy()
 
     f = level(grid.reshape(-1, 2))[0].reshape(grid.shape[:2])
+    if not np.isfinite(f).all():
+        raise InputError("the function of the domain is NaN or infinite in the bounds given: correct it there")
     if not (f < 0).any():
         raise InputError("the domain is empty: its function is nowhere negative in the bounds given")
     padded = np.pad(f, 1, constant_values=float(np.abs(f).max()) or 1.0)
@@ -235,19 +267,31 @@ def Implicit(  # noqa: N802 - as above
     wide_y = np.concatenate([[bottom], y, [top]])
     rings = contourpy.contour_generator(wide_x, wide_y, padded).lines(0.0)
     shape = shapely.Polygon()
-    polygons = (shapely.Polygon(_moved(level, np.asarray(r), bounds)) for r in rings if len(r) > 3)
+    polygons = (shapely.Polygon(_moved(level, np.asarray(r), bounds, cells)) for r in rings if len(r) > 3)
     for ring in sorted(polygons, key=lambda p: -p.area):
         shape = shapely.symmetric_difference(shape, shapely.make_valid(ring))
     return Region(shape, (level,))
 
 
-def _moved(level: Level, ring: Array, bounds: Sequence[tuple[float, float]]) -> Array:
+def _checked(f: object, count: int) -> Tensor:
+    """The values of a level function; raises ``ShapeError`` where they are not one number per point."""
+    if not isinstance(f, Tensor) or f.shape != (count,):
+        got = tuple(f.shape) if isinstance(f, Tensor) else type(f).__name__
+        raise ShapeError(f"the function of a domain must return one number per point, ({count},), but returned {got}")
+    if not f.requires_grad:
+        raise InputError("the function of a domain does not depend on its points by torch: write it in torch, of z")
+    return f
+
+
+def _moved(level: Level, ring: Array, bounds: Sequence[tuple[float, float]], cells: int) -> Array:
     """The vertices of a traced ring on {f = 0}; those on the edge of the box stay there."""
     low, high = np.array(bounds, dtype=np.float64).T
     near = 1e-9 * (high - low)
     inner = ((ring > low + near) & (ring < high - near)).all(axis=1)
+    found = _onto(level, ring[inner])[0]
+    close = np.linalg.norm(found - ring[inner], axis=1) <= np.max(high - low) / cells
     out = ring.copy()
-    out[inner] = _onto(level, ring[inner])[0]
+    out[inner] = np.where(close[:, None], found, ring[inner])  # at kinks Newton's method may leave
     return out
 
 
@@ -255,6 +299,9 @@ def _onto(level: Level, z: Array) -> tuple[Array, Array]:
     """Points moved onto {f = 0} by Newton's method along the gradient, and the unit gradients there."""
     for _ in range(NEWTON):
         f, slope = level(z)
-        z = z - (f / np.maximum((slope**2).sum(1), 1e-300))[:, None] * slope
+        step = (f / np.maximum((slope**2).sum(1), SMALL))[:, None] * slope
+        z = z - step
+        if np.abs(step).max(initial=0.0) <= 1e-15 * (1.0 + np.abs(z).max(initial=0.0)):
+            break
     slope = level(z)[1]
     return z, slope / np.maximum(np.linalg.norm(slope, axis=1), 1e-300)[:, None]

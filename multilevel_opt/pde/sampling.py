@@ -130,23 +130,31 @@ def boundary(
     """Points (t_b, d) on the boundary of the box, as dense as the interior ones.
 
     The two ends if d = 1; equispaced along the four sides, corners once, if d = 2; a Sobol sequence on
-    every face if d > 2, in all at most about as many as interior points.
+    every face if d > 2, in all at most about as many as interior points. Equally dense on all faces.
     """
-    return _placed(unit_boundary(len(bounds), points, "equispaced", seed)[0], bounds, dtype, device)
+    lengths = [high - low for low, high in bounds]
+    return _placed(unit_boundary(len(bounds), points, "equispaced", seed, lengths)[0], bounds, dtype, device)
 
 
-def unit_boundary(dim: int, points: int | str, sampling: str, seed: int) -> tuple[Array, NDArray[np.intp]]:
+def unit_boundary(
+    dim: int, points: int | str, sampling: str, seed: int, lengths: Sequence[float] | None = None
+) -> tuple[Array, NDArray[np.intp]]:
     """Points (t_b, d) on the boundary of the unit cube, and the face of each: 2k where z_k = 0, 2k + 1 where z_k = 1.
 
-    In the plane they are equispaced, or one at random in each of as many equal pieces.
+    In the plane they are equispaced, or one at random in each of as many equal pieces. ``lengths`` of the sides
+    of a box, all equal if None, make them as dense on every face, unless numbers per side were asked for.
     """
+    lengths = (1.0,) * dim if lengths is None else lengths
     sides = per_side(points, dim)
     if dim == 1:
         return np.array([[0.0], [1.0]]), np.array([0, 1])
     if dim == 2:
+        if not (isinstance(points, str) and "x" in points.lower()):
+            mean = sum(lengths) / 2
+            sides = tuple(max(1, round(n * length / mean)) for n, length in zip(sides, lengths, strict=True))
         shift = 0.0 if sampling == "equispaced" else np.random.default_rng(seed).random(2 * sum(sides))
         return _perimeter(sides[0], sides[1], shift)
-    return _faces(dim, total(points, dim, "sobol"), seed)
+    return _faces(dim, total(points, dim, "sobol"), seed, lengths)
 
 
 def _perimeter(nx: int, ny: int, shift: float | Array) -> tuple[Array, NDArray[np.intp]]:
@@ -159,10 +167,13 @@ def _perimeter(nx: int, ny: int, shift: float | Array) -> tuple[Array, NDArray[n
     return np.stack([x, y], axis=1), np.array([2, 1, 3, 0])[side]
 
 
-def _faces(dim: int, count: int, seed: int) -> tuple[Array, NDArray[np.intp]]:
-    each = max(1, min(round(count ** ((dim - 1) / dim)), count // (2 * dim)))
-    flat = _sobol_points(dim - 1, 2 * dim * each, seed)
-    pairs = zip(np.split(flat, 2 * dim), range(2 * dim), strict=True)
+def _faces(dim: int, count: int, seed: int, lengths: Sequence[float]) -> tuple[Array, NDArray[np.intp]]:
+    """Sobol points on every face, in numbers as its area."""
+    mean = max(1, min(round(count ** ((dim - 1) / dim)), count // (2 * dim)))
+    areas = 1.0 / np.array(lengths)  # in units of the volume
+    each = np.repeat(np.maximum(1, np.round(mean * areas / areas.mean())).astype(int), 2)
+    flat = _sobol_points(dim - 1, int(each.sum()), seed)
+    pairs = zip(np.split(flat, np.cumsum(each)[:-1]), range(2 * dim), strict=True)
     z = np.concatenate([np.insert(part, face // 2, float(face % 2), axis=1) for part, face in pairs])
     return z, np.repeat(np.arange(2 * dim), each)
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -285,12 +286,51 @@ def replaced(**methods: Callable[..., Any]) -> type[PDEProblem]:
         (replaced(make_network=lambda self: MLP(3, (4,))), "has 3 inputs, but the points have 2 coordinates"),
         (replaced(domain=lambda self: Disc((0, 0), 1.0) - Rectangle(-2, 2, -2, 2)), "the domain is empty"),
         (replaced(domain=lambda self: Interval(0, 1), conditions=lambda self: [Initial(0.0)]), "has no time"),
+        (
+            replaced(conditions=lambda self: [Dirichlet(0.0, on=lambda z: z[:, 0] > 9)]),
+            r"none of them, though they fill the box from \(0, 0\) to \(6.28319, 1\)",
+        ),
+        (
+            replaced(conditions=lambda self: [Dirichlet(lambda z: z[:, :1])]),
+            r"must return one number per point, \(\d+,\), but returned a Tensor of shape \(\d+, 1\): write z\[:, 0\]",
+        ),
+        (
+            replaced(conditions=lambda self: [Neumann(lambda z: 1.0)]),
+            "must return one number per point.*returned float",
+        ),
+        (replaced(conditions=lambda self: [Dirichlet("1")]), "a number or a function of z, got str"),
+        (replaced(conditions=lambda self: [Dirichlet(torch.ones(3))]), "a number or a function of z, got a Tensor"),
+        (replaced(conditions=lambda self: [Dirichlet(on=lambda z, edge: edge)]), "takes all points at once"),
+        (
+            replaced(conditions=lambda self: [Dirichlet(on=lambda z: z[:, 0] > 1 and z[:, 1] > 0)]),
+            "join comparisons by &",
+        ),
+        (
+            replaced(conditions=lambda self: Dirichlet()),
+            r"must return a list of conditions, got Dirichlet: put it in \[",
+        ),
+        (replaced(conditions=lambda self: [Dirichlet]), "one of them is type"),
+        (replaced(domain=lambda self: [(0, 1), (0, 1)]), "must return a domain such as .*, got list"),
+        (
+            replaced(conditions=lambda self: [Data(torch.ones(2, 2), torch.tensor([1.0, torch.nan]))]),
+            "1 of 2 data points or values are NaN or infinite",
+        ),
     ],
 )
 def test_bad_problems_are_refused_before_training(problem: type[PDEProblem], sentence: str) -> None:
     with pytest.raises(InputError, match=sentence) as caught:
         mlo.solve(problem(), "lm")
     assert "\n" not in str(caught.value)
+
+
+def test_predicates_of_numpy_and_tensors_without_shape_are_taken() -> None:
+    class Loose(Wave):
+        def conditions(self) -> Sequence[Condition]:
+            on: Any = lambda z: np.isclose(z[:, 0].numpy(), 0.0)  # noqa: E731
+            return [Dirichlet(torch.tensor(2.0), on=on), Neumann(lambda z: z.new_tensor(3.0))]  # type: ignore[arg-type]
+
+    blocks = Loose().residual.blocks
+    assert bool((blocks[1].points[:, 0] == 0).all())
 
 
 def test_a_non_finite_start_has_its_own_error() -> None:
