@@ -4,6 +4,7 @@
 
 PYTHON ?= python3
 JOBS ?= 0
+BUDGET ?= 60
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
@@ -14,7 +15,7 @@ DEV := $(VENV)/.dev-installed
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench docs slow clean
+.PHONY: help demo test check bench docs gallery slow clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' Makefile
@@ -42,6 +43,9 @@ bench: $(RUNTIME) ## run the benchmarks
 
 docs: $(DEV) ## run the examples of the documentation
 	$(BIN)/python -m pytest -q tests/test_docs.py
+
+gallery: $(RUNTIME) ## solve every differential equation and write docs/gallery.md; BUDGET=60 seconds each
+	OMP_NUM_THREADS=1 $(BIN)/python -m docs.gallery --seconds $(BUDGET)
 
 slow: $(DEV) ## run the tests that take minutes
 	$(BIN)/python -m pytest -q -n $(JOBS) -m slow

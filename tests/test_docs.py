@@ -18,6 +18,7 @@ from multilevel_opt import cli
 from multilevel_opt.methods import METHODS
 from multilevel_opt.study.folder import FILES
 from problems import Poisson
+from problems.burgers import cole_hopf
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -40,6 +41,15 @@ EXPECTED: dict[str, Callable[[Names], bool]] = {
     ),
     "valley.py": lambda n: n["result"].success and n["result"].fun < 1e-12,
     "torch_optimizer.py": lambda n: n["loss"] < 1e-2,
+    "own_equation.py": lambda n: (
+        abs(float(n["disk"].solution(n["run"].result.x, torch.zeros(1, 2).double())) - 0.21015) < 5e-4
+    ),
+    "deepxde.md": lambda n: (
+        n["plate"].record["relative_l2"] <= 1e-4
+        and torch.allclose(n["there"], cole_hopf(n["place"], 0.1), rtol=2e-2)
+        and len(n["finer"].training_points()["added"]) == 40
+        and abs(n["rod"].estimates(n["cooled"].result.x)["C"] - 0.3) < 1e-3
+    ),
     "studies-report.md": lambda n: (
         n["comparison"].outcome == "cheaper"
         and n["comparison"].only_a == 1
@@ -48,7 +58,13 @@ EXPECTED: dict[str, Callable[[Names], bool]] = {
         and not n["order"].covers(1)
     ),
     "README.md": lambda n: n["result"].success and str(n["hierarchy"]) in text(ROOT / "README.md"),
-    "reference.md": lambda n: n["found"].success and n["found"].ledgers[0].counts["hvp"] == 0 and n["again"].nit == 5,
+    "reference.md": lambda n: (
+        n["found"].success
+        and n["found"].ledgers[0].counts["hvp"] == 0
+        and n["again"].nit == 5
+        and all(torch.isfinite(one.residual(one.x0)).all() for one in n["variants"])
+        and len(n["refined"].interior_points) == 120
+    ),
     "theory.md": lambda n: n["counted"] == pytest.approx(n["by_hand"], rel=1e-12),
     "tutorial.md": lambda n: (
         n["run"].result.success
@@ -107,6 +123,11 @@ def test_the_blocks_of_a_page_run_in_order(page: Path, here: Path, monkeypatch: 
 def test_the_example_of_the_readme_is_the_script() -> None:
     (block,) = BLOCK.findall(text(ROOT / "README.md"))
     assert text(DOCS / "examples" / "readme.py").endswith(block)
+
+
+def test_an_equation_of_ones_own_takes_fifteen_lines() -> None:
+    script = text(DOCS / "examples" / "own_equation.py").rpartition('"""')[2]
+    assert len([line for line in script.splitlines() if line.strip()]) <= 15
 
 
 def test_a_problem_in_a_file_is_solved_by_the_command_line(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
