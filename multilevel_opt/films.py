@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.animation import PillowWriter
@@ -14,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import PlaceHolderLayoutEngine
 
 from multilevel_opt.pictures import INK
-from multilevel_opt.solution_pictures import curves, images, positive, scales, shape_of
+from multilevel_opt.solution_pictures import curves, images, positive, scales, shape_of, stacked
 from multilevel_opt.solution_values import Array, View, views_of
 
 FRAMES = 40  # at most
@@ -69,16 +68,12 @@ def _cut(functions: list[View]) -> list[list[View]]:
     ]
 
 
-def _parts(figure: Figure, count: int) -> list[Any]:
-    return [figure] if count == 1 else list(np.ravel(figure.subfigures(count, 1)))
-
-
 def _line(frames: list[list[View]]) -> tuple[Figure, Move]:
     """Curves and their errors, on axes that stay."""
     count, known = len(frames[0]), frames[0][0].error is not None
     figure = Figure(figsize=(7.5, (4.4 if known else 3.0) * count), layout="constrained")
     drawn = []
-    for part, first in zip(_parts(figure, count), _whole(frames), strict=True):
+    for part, first in zip(stacked(figure, count), _whole(frames), strict=True):
         low, high = (f(first.fields.get("exact", first.fields["network"])) for f in (np.nanmin, np.nanmax))
         room = 0.08 * float(high - low) or 1.0
         axes, artists = curves(part, first, (float(low) - room, float(high) + room))
@@ -88,7 +83,8 @@ def _line(frames: list[list[View]]) -> tuple[Figure, Move]:
         for (_, artists, title), view in zip(drawn, frames[k], strict=True):
             title.set_text(view.fixed)
             for name, artist in artists.items():
-                shown = {**view.fields, "error": view.error}[name]
+                shown = view.error if name == "error" else view.fields[name]
+                assert shown is not None
                 artist.set_data(view.sides[0], positive(shown) if name == "error" else shown)
 
     return figure, move
@@ -111,7 +107,7 @@ def _plane(frames: list[list[View]]) -> tuple[Figure, Move]:
     height = sum(2.6 * shape_of(view) + 0.8 for view in frames[0])
     figure = Figure(figsize=(2.9 * panels + 1.2, height), layout="constrained")
     drawn = []
-    for j, part in enumerate(_parts(figure, count)):
+    for j, part in enumerate(stacked(figure, count)):
         scale = scales([functions[j] for functions in frames])
         drawn.append((images(part, frames[0][j], scale), part.suptitle(frames[0][j].fixed, fontsize=11)))
 

@@ -41,13 +41,13 @@ def draw_solution(values: Mapping[str, Array], path: Path, dpi: int = 140) -> Pa
     if len(rows[0].axes) == 1:
         known = rows[0].error is not None
         figure = Figure(figsize=(9, (5.2 if known else 3.6) * len(rows)), layout="constrained")
-        for part, view in zip(_stacked(figure, len(rows)), rows, strict=True):
+        for part, view in zip(stacked(figure, len(rows)), rows, strict=True):
             curves(part, view)
         return save(figure, path, dpi)
     width = 3.55
     height = sum(width * shape_of(view) + 0.8 for view in rows)
     figure = Figure(figsize=(width * (3 if rows[0].error is not None else 1) + 1.6, height), layout="constrained")
-    parts = _stacked(figure, len(rows), [shape_of(view) * width + 0.8 for view in rows])
+    parts = stacked(figure, len(rows), [shape_of(view) * width + 0.8 for view in rows])
     for part, view in zip(parts, rows, strict=True):
         images(part, view)
     return save(figure, path, dpi)
@@ -60,7 +60,7 @@ def stills(views: list[list[View]]) -> list[list[View]]:
     return [views[0], views[len(views) // 2], views[-1]]
 
 
-def _stacked(figure: Any, count: int, heights: Sequence[float] | None = None) -> list[Any]:
+def stacked(figure: Any, count: int, heights: Sequence[float] | None = None) -> list[Any]:
     """One part of the figure below the other; the figure itself if there is one."""
     return [figure] if count == 1 else list(np.ravel(figure.subfigures(count, 1, height_ratios=heights)))
 
@@ -147,7 +147,7 @@ def image(axes: Axes, view: View, u: Array, norm: Normalize, colours: str) -> An
     """One image of values on the grid of a view, to scale, on light grey."""
     (left, right), (bottom, top) = ((float(side[0]), float(side[-1])) for side in view.sides)
     if isinstance(norm, LogNorm):
-        u = np.where(u < norm.vmin, norm.vmin, u)
+        u = np.where(u < float(norm.vmin or 0.0), float(norm.vmin or 0.0), u)
     whole = bool(np.isfinite(u).all())
     drawn = axes.imshow(
         u.T,

@@ -8,11 +8,12 @@ from multilevel_opt.pde.embeddings import Chain, Columns, Fourier, Scaled
 from multilevel_opt.pde.embeddings import Periodic as PeriodicFeatures
 from multilevel_opt.pde.equations import Block
 from multilevel_opt.pde.fields import Field, Fields, Frame
+from multilevel_opt.pde.implicit import Implicit
 from multilevel_opt.pde.initialization import INITIALIZATIONS
 from multilevel_opt.pde.networks import MLP, ModuleNetwork, Network
 from multilevel_opt.pde.problem import PDEProblem
 from multilevel_opt.pde.refinement import refined
-from multilevel_opt.pde.regions import Disc, Implicit, Polygon, Rectangle, Region
+from multilevel_opt.pde.regions import Disc, Polygon, Rectangle, Region
 from multilevel_opt.pde.residual import PDEResidual
 from multilevel_opt.pde.sampling import SAMPLINGS
 from multilevel_opt.pde.several import Several

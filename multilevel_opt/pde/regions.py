@@ -1,4 +1,4 @@
-"""Domains of the plane: polygons with holes, discs, signed-distance sets, and unions, differences, intersections.
+"""Domains of the plane: polygons with holes, discs, level sets, and unions, differences, intersections of them.
 
     Rectangle(-1, 1, -1, 1) - Disc((0.4, 0), 0.2)          Polygon([(0, 0), (2, 0), (0, 1)]) | Disc((0, 0), 0.5)
 
@@ -14,19 +14,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from math import pi
 
-import contourpy
 import numpy as np
 import shapely
-import torch
-from torch import Tensor
 
-from multilevel_opt.errors import InputError, ShapeError
+from multilevel_opt.errors import InputError
 from multilevel_opt.pde import sampling as boxes
 from multilevel_opt.pde.domains import Domain
 from multilevel_opt.pde.sampling import SAMPLINGS, Array
 
 SIDES = 512  # of a polygon in place of a disc
-CELLS = 200  # per side of the grid on which a level set is traced
 NEWTON = 40  # steps at most; few are needed unless f is flat at its zeros
 SMALL = 1e-30  # |∇f|² at least, so that no step of Newton's method overflows
 ALONG = 0.5  # cosine of the normals of a side and of the level set there, at least
@@ -107,7 +103,7 @@ class Region(Domain):
         for level, curved in zip(self.levels, self._curved, strict=True):
             mine = np.flatnonzero(curved[edge])
             if len(mine):
-                moved, slope = _onto(level, z[mine])
+                moved, slope = onto(level, z[mine])
                 cosine = (slope * normals[mine]).sum(1)
                 near = np.linalg.norm(moved - z[mine], axis=1) <= lengths[edge[mine]]
                 good = mine[near & (np.abs(cosine) > ALONG)]  # else the side itself serves: f has a kink there
@@ -230,72 +226,7 @@ def Disc(centre: tuple[float, float], radius: float) -> Region:  # noqa: N802 - 
     return Region(shapely.Polygon(corners), (level,))
 
 
-def Implicit(  # noqa: N802 - as above
-    function: Callable[[Tensor], Tensor], bounds: Sequence[tuple[float, float]], cells: int = CELLS
-) -> Region:
-    """The set {f < 0} in a box, for example of a signed distance.
-
-    Args:
-        function: f, smooth near its zeros, (m, 2) -> (m,), in torch and row by row.
-        bounds: (low, high) of x and of y.
-        cells: per side of the grid on which the boundary is traced; features smaller than a cell are missed.
-
-    Raises:
-        InputError: f is nowhere negative on that grid, or not finite.
-        ShapeError: f does not return one number per point.
-    """
-    (left, right), (bottom, top) = bounds
-    if not (left < right and bottom < top):
-        raise InputError(f"the bounds {list(bounds)} of the domain are empty: give low < high for x and y")
-    x, y = np.linspace(left, right, cells + 1), np.linspace(bottom, top, cells + 1)
-    grid = np.stack(np.meshgrid(x, y), axis=-1)
-
-    def level(z: Array) -> tuple[Array, Array]:
-        there = torch.as_tensor(z, device="cpu").requires_grad_()
-        with torch.enable_grad():
-            f = _checked(function(there), len(z))
-            (slope,) = torch.autograd.grad(f.sum(), there, materialize_grads=True)
-        return f.detach().numpy(), slope.nan_to_num().numpy()
-
-    f = level(grid.reshape(-1, 2))[0].reshape(grid.shape[:2])
-    if not np.isfinite(f).all():
-        raise InputError("the function of the domain is NaN or infinite in the bounds given: correct it there")
-    if not (f < 0).any():
-        raise InputError("the domain is empty: its function is nowhere negative in the bounds given")
-    padded = np.pad(f, 1, constant_values=float(np.abs(f).max()) or 1.0)
-    wide_x = np.concatenate([[left], x, [right]])
-    wide_y = np.concatenate([[bottom], y, [top]])
-    rings = contourpy.contour_generator(wide_x, wide_y, padded).lines(0.0)
-    shape = shapely.Polygon()
-    polygons = (shapely.Polygon(_moved(level, np.asarray(r), bounds, cells)) for r in rings if len(r) > 3)
-    for ring in sorted(polygons, key=lambda p: -p.area):
-        shape = shapely.symmetric_difference(shape, shapely.make_valid(ring))
-    return Region(shape, (level,))
-
-
-def _checked(f: object, count: int) -> Tensor:
-    """The values of a level function; raises ``ShapeError`` where they are not one number per point."""
-    if not isinstance(f, Tensor) or f.shape != (count,):
-        got = tuple(f.shape) if isinstance(f, Tensor) else type(f).__name__
-        raise ShapeError(f"the function of a domain must return one number per point, ({count},), but returned {got}")
-    if not f.requires_grad:
-        raise InputError("the function of a domain does not depend on its points by torch: write it in torch, of z")
-    return f
-
-
-def _moved(level: Level, ring: Array, bounds: Sequence[tuple[float, float]], cells: int) -> Array:
-    """The vertices of a traced ring on {f = 0}; those on the edge of the box stay there."""
-    low, high = np.array(bounds, dtype=np.float64).T
-    near = 1e-9 * (high - low)
-    inner = ((ring > low + near) & (ring < high - near)).all(axis=1)
-    found = _onto(level, ring[inner])[0]
-    close = np.linalg.norm(found - ring[inner], axis=1) <= np.max(high - low) / cells
-    out = ring.copy()
-    out[inner] = np.where(close[:, None], found, ring[inner])  # at kinks Newton's method may leave
-    return out
-
-
-def _onto(level: Level, z: Array) -> tuple[Array, Array]:
+def onto(level: Level, z: Array) -> tuple[Array, Array]:
     """Points moved onto {f = 0} by Newton's method along the gradient, and the unit gradients there."""
     for _ in range(NEWTON):
         f, slope = level(z)
