@@ -16,7 +16,7 @@ from multilevel_opt.pictures import INK
 from multilevel_opt.solution_pictures import curves, images, positive, scales, shape_of, stacked
 from multilevel_opt.solution_values import Array, View, views_of
 
-FRAMES = 40  # at most
+FRAMES = 30  # at most
 RATE = 10  # frames a second
 DPI = 72
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from multilevel_opt import films, point_pictures, solution_pictures
+from multilevel_opt import cli, films, point_pictures, solution_pictures
 from multilevel_opt.pde import Condition, Dirichlet, Disc, Domain, Field, Initial, Interval, Rectangle, Time, refined
 from multilevel_opt.pde.problem import PDEProblem
 from multilevel_opt.solution_values import drawable, solution_values, varying, views_of
@@ -101,7 +101,7 @@ def test_a_plane_in_time_is_a_film_with_a_hole() -> None:
 
 @pytest.mark.parametrize(
     ("problem", "frames"),
-    [(Heat(width=3, depth=1, points=20), 40), (Cooling(hole=False), 25)],
+    [(Heat(width=3, depth=1, points=20), 30), (Cooling(hole=False), 25)],
     ids=["line", "plane"],
 )
 def test_films_move(problem: PDEProblem, frames: int, tmp_path: Path) -> None:
@@ -116,6 +116,15 @@ def test_films_move(problem: PDEProblem, frames: int, tmp_path: Path) -> None:
             shown.append(np.asarray(film.convert("L"), dtype=float))
     assert np.abs(shown[0] - shown[1]).max() > 50
     assert path.stat().st_size < 2_000_000
+
+
+def test_a_report_has_all_of_them(tmp_path: Path) -> None:
+    words = ["solve", "heat", "width=3", "depth=1", "points=20", "--max-iterations", "1", "--out", str(tmp_path)]
+    assert cli.main([*words, "--quiet"]) == 1
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64,") == 3
+    assert page.count("data:image/gif;base64,") == 1
+    assert {path.name for path in tmp_path.iterdir()} >= {"solution.png", "film.gif", "points.png", "convergence.png"}
 
 
 def test_nothing_else_moves() -> None:
