@@ -28,7 +28,7 @@ from multilevel_opt.study.folder import Spec, read_json, read_solution
 HERE = Path(__file__).parent
 PICTURES = HERE / "figures" / "gallery"
 RUNS = HERE.parent / "runs" / "gallery"
-WIDTH, COLOURS = 900, 96  # pixels across, and colours, of a picture
+WIDTH, COLOURS = 900, 224  # pixels across, and colours, of a picture
 SECONDS = 60.0
 TARGET = 1e-6
 
