@@ -10,6 +10,7 @@ from multilevel_opt.pde.equations import Block
 from multilevel_opt.pde.fields import Field, Fields, Frame
 from multilevel_opt.pde.implicit import Implicit
 from multilevel_opt.pde.initialization import INITIALIZATIONS
+from multilevel_opt.pde.lifting import with_boundary
 from multilevel_opt.pde.networks import MLP, ModuleNetwork, Network
 from multilevel_opt.pde.problem import PDEProblem
 from multilevel_opt.pde.refinement import refined
@@ -59,4 +60,5 @@ __all__ = [
     "SpaceTime",
     "Time",
     "refined",
+    "with_boundary",
 ]

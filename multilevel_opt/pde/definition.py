@@ -48,7 +48,7 @@ class Definition:
 
     def conditions(self) -> Sequence[Condition]:
         """Conditions beside the equation; ``boundary`` alone by default, none where there is a ``transform``."""
-        if self.overrides("transform") and not self.overrides("boundary"):
+        if self.constrained() and not self.overrides("boundary"):
             return []
         factor = ((self._me.boundary_weight or 1.0) / len(self._me.interior_points)) ** 0.5
         return [Boundary(self.boundary, factor=factor)]
@@ -61,6 +61,10 @@ class Definition:
         """Functions u (m, K') from points z (m, d) and outputs n (m, K) of the network, so that conditions hold."""
         return n
 
+    def constrained(self) -> bool:
+        """Whether ``transform`` is used: wherever it is defined, unless a subclass says otherwise."""
+        return self.overrides("transform")
+
     def exact(self, z: Tensor) -> Tensor:
         """The solution at z (m, d), shape (m,), or (m, K') of several functions, where it is known."""
         raise InputError(f"{type(self).__name__} has no exact solution: define exact(self, z), or boundary(self, u, z)")
@@ -69,7 +73,7 @@ class Definition:
         """The network, by ``architecture``, ``width`` and ``depth``; one output for each function."""
         me = self._me
         make, name = architecture(me.architecture), cast(str, me.activation)
-        widths = (cast(int, me.width),) * me.depth
+        widths = (cast(int, me.width),) * cast(int, me.depth)
         return make(me.place, len(self.functions()), widths, name, self.frequency(), me.seed)
 
     def frequency(self) -> float:
@@ -83,6 +87,10 @@ class Definition:
     def default_width(self) -> int:
         """Neurons of a hidden layer where none are asked for."""
         return 64
+
+    def default_depth(self) -> int:
+        """Hidden layers where none are asked for."""
+        return 1
 
     def default_points(self) -> int:
         """Interior points where none are asked for."""

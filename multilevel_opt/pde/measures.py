@@ -58,7 +58,7 @@ class Measures:
 
         def u(z: Tensor) -> Tensor:
             values = network.value(held, z)
-            values = self._me.transform(z, values)
+            values = self._me.transform(z, values) if self._me.constrained() else values
             return values[:, 0] if len(self._me.functions()) == 1 else values
 
         return u

@@ -59,7 +59,7 @@ class PDEProblem(Definition, Measures, Portrait):
     Attributes:
         dim: number of coordinates d, where the domain is a box of any dimension; else that of ``domain()``.
         width: neurons of every hidden layer; None: ``default_width()``.
-        depth: number of hidden layers.
+        depth: number of hidden layers; None: ``default_depth()``.
         points: interior points in all, or per side as ``"30x30"``; None: ``default_points()``.
         activation: a key of ``ACTIVATIONS``; None: ``default_activation()``.
         architecture: a key of ``ARCHITECTURES``.
@@ -79,7 +79,7 @@ class PDEProblem(Definition, Measures, Portrait):
 
     dim: int = 1
     width: int | None = None
-    depth: int = 1
+    depth: int | None = None
     points: int | str | None = None
     activation: str | None = None
     architecture: str = "mlp"
@@ -92,11 +92,12 @@ class PDEProblem(Definition, Measures, Portrait):
 
     def __post_init__(self) -> None:
         self._at_least("dim", 1)
-        self._at_least("depth", 1)
         if self.overrides("domain"):
             self._adopt(self.place.dim)
         self._fill("width", self.default_width)
         self._at_least("width", 1)
+        self._fill("depth", self.default_depth)
+        self._at_least("depth", 1)
         self._fill("points", self.default_points)
         self._fill("sampling", self.default_sampling)
         check_init(self.init)
@@ -109,7 +110,7 @@ class PDEProblem(Definition, Measures, Portrait):
         if self.dtype not in DTYPES:
             raise InputError(f"dtype {self.dtype!r} is unknown: choose one of {', '.join(DTYPES)}")
         self._set("device", str(_available(self.device)))
-        if not self.overrides("conditions") and not self.overrides("transform"):
+        if not self.overrides("conditions") and not self.constrained():
             t, t_b = len(self.interior_points), len(self.boundary_points)
             self._fill("boundary_weight", lambda: self.default_boundary_weight(t, t_b))
         if self.boundary_weight is not None and not self.boundary_weight > 0:
@@ -171,7 +172,7 @@ class PDEProblem(Definition, Measures, Portrait):
     def rows_of(self, z: Tensor, cloud: Cloud, conditions: Sequence[Condition]) -> PDEResidual:
         """The equation at the points z (t, d) and conditions at those of a cloud, all rows with weight one."""
         blocks = [Block(z, self.equation, name="the equation"), *(c.block(cloud) for c in conditions)]
-        transform = self.transform if self.overrides("transform") else None
+        transform = self.transform if self.constrained() else None
         scales = [abs(value) or 1.0 for value in self.unknowns().values()]
         return PDEResidual(self.network, blocks, frame=self.frame, transform=transform, scales=scales)
 

@@ -76,7 +76,7 @@ def _model(deepxde: Any, problem: PDEProblem, x0: Tensor) -> tuple[Any, torch.nn
         [made.inputs, *made.widths, made.outputs], lambda a: sigma.derivatives(a, 0)[0], "Glorot uniform"
     )
     vector_to_parameters(x0.clone(), network.parameters())
-    if problem.overrides("transform"):
+    if problem.constrained():
         network.apply_output_transform(problem.transform)
     return deepxde.Model(data, network), network
 
