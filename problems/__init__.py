@@ -9,9 +9,11 @@ from problems.helmholtz import Helmholtz
 from problems.kovasznay import Kovasznay
 from problems.liouville import Liouville
 from problems.more_garbow_hillstrom import MGH
+from problems.multiscale_poisson import MultiscalePoisson
 from problems.nonlinear import Pendulum
 from problems.poisson import Poisson
 from problems.poisson_holes import PoissonHoles
+from problems.poisson_lshape import PoissonLShape
 from problems.reactions import Bratu, ConvexExponential
 from problems.squares import MoreBV, MoreBV2D, OptimalControl
 from problems.surfaces import MinimalSurface, OptimalDesign
@@ -36,10 +38,12 @@ __all__ = [
     "MinimalSurface",
     "MoreBV",
     "MoreBV2D",
+    "MultiscalePoisson",
     "OptimalControl",
     "OptimalDesign",
     "Pendulum",
     "Poisson",
     "PoissonHoles",
+    "PoissonLShape",
     "Torsion",
 ]

@@ -2,7 +2,8 @@
 
 d = 1    u = cos(νz), f = ν² cos(νz), on 3ν + 1 points (h = 1/(3ν)), λ_p = 0.1 t
 d >= 2   u = Πᵢ sin(kπzᵢ), f = d (kπ)² u; in 2-D on 30 x 30 interior and 120 boundary points with
-         loss ½ [mean interior² + 100 mean boundary²]
+         loss ½ [mean interior² + 100 mean boundary²]; from 3-D on the boundary values hold by an output
+         transform, and the network is a sum of sines of ridges
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from multilevel_opt.errors import InputError
-from multilevel_opt.pde import Field, PDEProblem
+from multilevel_opt.pde import Field, PDEProblem, with_boundary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,16 +25,19 @@ class Poisson(PDEProblem):
     Attributes:
         nu: frequency ν > 0 of the solution in one dimension.
         k: half waves k >= 1 along every side in more dimensions.
+        hard: boundary values by an output transform; None: from three dimensions on.
     """
 
     nu: float = 20.0
     k: int = 2
+    hard: bool | None = None
 
     def __post_init__(self) -> None:
         if not self.nu > 0:
             raise InputError(f"nu must be positive, got {self.nu}")
         if not self.k >= 1:
             raise InputError(f"k must be at least 1, got {self.k}")
+        self._fill("hard", lambda: self.dim > 2)
         super().__post_init__()
 
     def exact(self, z: Tensor) -> Tensor:
@@ -44,14 +48,23 @@ class Poisson(PDEProblem):
     def equation(self, u: Field, z: Tensor) -> Tensor:
         return -u.laplacian - self.dim * self.frequency() ** 2 * self.exact(z)
 
+    def constrained(self) -> bool:
+        return bool(self.hard)
+
+    def transform(self, z: Tensor, n: Tensor) -> Tensor:
+        return with_boundary(z, n, self.bounds, self.exact if self.dim == 1 else 0.0)
+
     def frequency(self) -> float:
         return float(self.nu) if self.dim == 1 else self.k * pi
 
+    def default_activation(self) -> str:
+        return "sin" if self.dim > 2 and self.init == "scaled" else super().default_activation()
+
     def default_width(self) -> int:
-        return 512 if self.dim == 1 else 200
+        return 512 if self.dim == 1 else 200 if self.dim == 2 else 32 * self.dim
 
     def default_points(self) -> int:
-        return ceil(3 * self.nu) + 1 if self.dim == 1 else super().default_points()
+        return ceil(3 * self.nu) + 1 if self.dim == 1 else 900 if self.dim == 2 else 500 * self.dim
 
     def default_boundary_weight(self, t: int, t_b: int) -> float:
         return 0.1 * t if self.dim == 1 else super().default_boundary_weight(t, t_b)

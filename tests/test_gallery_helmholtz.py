@@ -26,9 +26,3 @@ def test_it_is_solved_and_its_laws_hold() -> None:
     run = mlo.solve(Helmholtz(nu=5.0, width=64, seed=1), "lm", until={"rmse": 1e-4})
     assert run.result.success
     assert all(finding.passed for finding in mlo.check.report(Helmholtz(nu=5.0, width=16)))
-
-
-@pytest.mark.parametrize(("changes", "told"), [({"dim": 2}, "dim=2: give dim=1"), ({"nu": 0.0}, "nu must be positive")])
-def test_what_it_does_not_take_is_refused(changes: dict[str, float], told: str) -> None:
-    with pytest.raises(mlo.InputError, match=told):
-        Helmholtz(**changes)
