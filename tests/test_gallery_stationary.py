@@ -64,6 +64,13 @@ def test_rows_are_derivatives(problem: PDEProblem) -> None:
     torch.testing.assert_close(jacobian, expected, rtol=1e-9, atol=1e-11 * float(expected.abs().max()))
 
 
+def test_defaults_depend_on_the_dimension() -> None:
+    line, square, cube = Helmholtz(), Helmholtz(dim=2), Poisson(dim=3)
+    assert [(p.depth, p.hard, p.sampling) for p in (line, square)] == [(1, False, "equispaced"), (2, True, "sobol")]
+    assert (cube.hard, cube.activation, Poisson(dim=3, init="normal").activation) == (True, "sin", "half-tanh")
+    assert Helmholtz(dim=2, depth=3, width=5).x0.numel() == 3 * 5 + 2 * 30 + 6
+
+
 def laplacian(function: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
     second = torch.func.vmap(torch.func.hessian(lambda point: function(point[None])[0]))(z)
     return torch.einsum("mkk->m", second)
