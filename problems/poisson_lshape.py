@@ -66,6 +66,10 @@ class PoissonLShape(PDEProblem):
     def __post_init__(self) -> None:
         if self.singular == 0 and self.smooth == 0:
             raise InputError("singular and smooth are both 0, and so is the solution: give one another value")
+        if self.straight and self.architecture != "mlp":
+            raise InputError(
+                f"architecture {self.architecture!r} does not take the straight coordinates: give straight=false, too"
+            )
         super().__post_init__()
 
     def domain(self) -> Domain:

@@ -153,6 +153,7 @@ def test_a_short_run_reduces_the_error(problem: PDEProblem) -> None:
         (lambda: MultiscalePoisson(frequencies="4,-8"), "must be positive numbers"),
         (lambda: MultiscalePoisson(dim=3), "two dimensions, got dim=3"),
         (lambda: PoissonLShape(singular=0, smooth=0), "singular and smooth are both 0"),
+        (lambda: PoissonLShape(architecture="fourier"), "'fourier' does not take the straight coordinates"),
     ],
 )
 def test_what_they_do_not_take_is_refused(make: Callable[[], PDEProblem], told: str) -> None:
