@@ -1,7 +1,8 @@
 """The row Jacobian beside one evaluation of the residual, its Gram product, and torch's vmap(grad) of the same rows.
 
-vmap(grad) takes the interior rows alone, in chunks. Below Poisson's equation: a nonlinear one, one with a hard
-constraint, and a system of two functions and two equations, each on 2-64-64-64 with 1000 points.
+vmap(grad) takes the first block alone, in chunks, one row a point. Below Poisson's equation on one hidden layer and on
+2-64-64-64 with 1000 points: a nonlinear equation, hard constraints, systems of two and three functions with as many
+equations, and derivatives of order three and four.
 """
 
 from __future__ import annotations
@@ -14,12 +15,11 @@ import torch
 from torch import Tensor
 
 from benchmarks.measure import medians, show
-from multilevel_opt.pde import Needs, PDEProblem
-from multilevel_opt.pde.terms import laplacian
-from problems import Poisson
+from multilevel_opt.pde import PDEProblem
+from problems import Kovasznay, Poisson
 
-DEEP = {"dim": 2, "width": 64, "depth": 3, "points": 1000, "sampling": "sobol"}
-LAPLACIAN = Needs((laplacian((0, 1)),))
+NET: dict[str, Any] = {"width": 64, "depth": 3, "points": 1000, "sampling": "sobol"}
+DEEP = {"dim": 2, **NET}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,12 +59,43 @@ class Reaction(PDEProblem):
         return []
 
 
+@dataclass(frozen=True, kw_only=True)
+class Dispersion(PDEProblem):
+    """u_y + 6 u u_x + u_xxx = 0."""
+
+    def equation(self, u: Any, z: Tensor) -> Tensor:
+        return u.y + 6.0 * u.value * u.x + u.xxx
+
+    def conditions(self) -> list[Any]:
+        return []
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConstrainedDispersion(Dispersion):
+    """The same with u = 0 on the boundary by construction."""
+
+    def transform(self, z: Tensor, n: Tensor) -> Tensor:
+        return (z * (1.0 - z)).prod(1, keepdim=True) * n
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plate(Dispersion):
+    """u_xxxx + 2 u_xxyy + u_yyyy = 1."""
+
+    def equation(self, u: Any, z: Tensor) -> Tensor:
+        return u.xxxx + 2.0 * u.xxyy + u.yyyy - 1.0
+
+
 PROBLEMS: dict[str, PDEProblem] = {
     "2-500-1": Poisson(dim=2, width=500, points="45x45"),
     "2-64-64-64-1": Poisson(**DEEP),
     "nonlinear": Bratu(**DEEP),
     "hard constraint": Constrained(**DEEP),
     "two functions": Reaction(**DEEP),
+    "three functions": Kovasznay(**NET),
+    "third order": Dispersion(**DEEP),
+    "third order, hard": ConstrainedDispersion(**DEEP),
+    "fourth order, mixed": Plate(**DEEP),
 }
 
 
@@ -91,12 +122,15 @@ def measured(name: str, problem: PDEProblem) -> list[str]:
 
 
 def per_row(problem: PDEProblem, chunk: int = 128) -> Tensor:
-    """The gradients of the Laplacian at the interior points by torch's own tools, shape (t, n)."""
+    """The gradients of the summed channels at the points of the first block by torch's own tools, shape (t, n)."""
+    block = problem.residual.blocks[0]
+    assert block.needs is not None
+    network, needs, n = problem.network, block.needs, problem.network.size
 
     def summed(x: Tensor, z: Tensor) -> Tensor:
-        return problem.network.channels(x, z[None], LAPLACIAN).sum()
+        return network.channels(x, z[None], needs).sum()
 
     rows: Tensor = torch.func.vmap(torch.func.grad(summed), in_dims=(None, 0), chunk_size=chunk)(
-        problem.x0, problem.interior_points
+        problem.x0[:n], block.points
     )
     return rows

@@ -5,31 +5,36 @@ slope E = Σ cₖ ∂ₖa + Σ c_q q a and T = Σ c_q S_q in the last hidden lay
 
     d/dv = c₀ σ + E σ' + T σ''        d/da = v (c₀ σ' + E σ'' + T σ''')
 
-For several outputs the channels of h have the adjoints Σ_K c_K v_K. From layer to layer the adjoints
-(h̄, ∂ₖh̄, qh̄) become those of (a, ∂ₖa, q a):
-
-    ā = σ' h̄ + σ'' (Σ ∂ₖa ∂ₖh̄ + Σ q a qh̄) + σ''' Σ S_q qh̄
-    ∂ₖā = σ' ∂ₖh̄ + σ'' Σ_q (∂S_q/∂(∂ₖa)) qh̄        qā = σ' qh̄
-
-so that a row costs about as much as a few evaluations.
+For several outputs, and for derivatives above order two, the channels of h have the adjoints Σ_K c_K v_K. From
+layer to layer they become those of a (``layers``, ``jets``), so that a row costs about as much as a few evaluations.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from multilevel_opt.objective.layout import Layout
-from multilevel_opt.pde.operators import HiddenLayer, Weights, chosen
+from multilevel_opt.pde.layers import HiddenLayer, Weights, add_squares, chosen
+from multilevel_opt.pde.operators import Hidden
 from multilevel_opt.pde.terms import Needs
 
 Parts = list[tuple[int, Tensor]]
 
 
+class Seeds(NamedTuple):
+    """Seeds of one output: of the value (m,), of first derivatives (D', m) and of second-order terms (Q, m)."""
+
+    value: Tensor | None
+    first: Tensor | None
+    second: Tensor | None
+
+
 def row_jacobian(
-    hidden: Sequence[HiddenLayer], head: Weights, seeds: Tensor, needs: Needs, layout: Layout, out: Tensor
+    hidden: Sequence[Hidden], head: Weights, seeds: Tensor, needs: Needs, layout: Layout, out: Tensor
 ) -> None:
     """Writes row i of d/dx Σ seeds · channels(zᵢ) into ``out``.
 
@@ -43,41 +48,50 @@ def row_jacobian(
     """
     views = [out[:, b.start : b.start + b.size].unflatten(1, b.shape) for b in layout.blocks]
     views[-1].copy_(seeds[0]) if needs.reads_value else views[-1].zero_()
-    passed = None
-    last, single = hidden[-1], head[0].shape[0] == 1 and not hidden[-1].skip
-    if single:
-        v, c = head[0][0], _split(seeds[:, :, 0], needs)
-        parts = _parts(last, *c, needs)
-        _combine(parts, last.sigma, 0, views[-2][:, 0])
+    last, passed = hidden[-1], None
+    if isinstance(last, HiddenLayer) and head[0].shape[0] == 1 and not last.skip:
         bias = views[-3] if len(hidden) == 1 and last.inputs.shape[0] == 1 else torch.empty_like(last.sigma[0])
+        v, c = head[0][0], _split(seeds[:, :, 0], needs)
+        parts = _parts(last, c, needs)
+        _combine(parts, last.sigma, 0, views[-2][:, 0])
         adjoint = _combine(parts, last.sigma, 1, bias).mul_(v)
         if bias is views[-3]:
-            _points_from_seeds(last, v, *c, needs, adjoint, views[0])
+            _points_from_seeds(last, v, c, needs, adjoint, views[0])
             return
-        adjoints = _from_seeds(last, v, *c, needs, adjoint)
+        adjoints = _from_seeds(last, v, c, needs, adjoint)
     else:
         carried = _carried(seeds, needs)
-        views[-2].copy_(torch.bmm(carried.permute(1, 2, 0), last.outputs.permute(1, 0, 2)))
-        adjoints, passed = _through_activation(last, carried @ head[0], needs)
+        _outer(carried, last.outputs, views[-2])
+        adjoints, passed = _through(last, carried @ head[0])
     for index in range(len(hidden) - 1, -1, -1):
         layer = hidden[index]
         views[2 * index + 1].copy_(adjoints[0])
         if layer.inputs.shape[0] < adjoints.shape[0]:
             _points_from_adjoints(layer.inputs[0], adjoints, needs, views[0])
         else:
-            views[2 * index].copy_(torch.bmm(adjoints.permute(1, 2, 0), layer.inputs.permute(1, 0, 2)))
+            _outer(adjoints, layer.inputs, views[2 * index])
         if index:
             below = adjoints @ layer.weight
             below = below if passed is None else below.add_(passed)
-            adjoints, passed = _through_activation(hidden[index - 1], below, needs)
+            adjoints, passed = _through(hidden[index - 1], below)
 
 
-def _split(seeds: Tensor, needs: Needs) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Seeds of the value (m,), of first derivatives (D', m) and of second-order terms (Q, m)."""
+def _outer(adjoints: Tensor, inputs: Tensor, out: Tensor) -> None:
+    """Σ over channels of adjoints (C, m, r) times inputs (C, m, p), for every point: (m, r, p)."""
+    torch.bmm(adjoints.permute(1, 2, 0), inputs.permute(1, 0, 2), out=out)
+
+
+def _through(layer: Hidden, above: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Adjoints of the channels of a layer before its activation, and what a skip passes on."""
+    passed = above.clone() if layer.skip else None
+    return layer.adjoint(above), passed
+
+
+def _split(seeds: Tensor, needs: Needs) -> Seeds:
+    """The seeds (R, m) of one output."""
     a = int(needs.reads_value)
     b = a + len(needs.first)
-    value = seeds[0] if a else None
-    return value, seeds[a:b] if b > a else None, seeds[b:] if needs.second else None
+    return Seeds(seeds[0] if a else None, seeds[a:b] if b > a else None, seeds[b:] if needs.second else None)
 
 
 def _carried(seeds: Tensor, needs: Needs) -> Tensor:
@@ -87,12 +101,14 @@ def _carried(seeds: Tensor, needs: Needs) -> Tensor:
         return seeds
     out = seeds.new_zeros(len(every.terms), *seeds.shape[1:])
     for term, row in zip(needs.terms, seeds, strict=True):
-        out[every.index(term)] = row
+        for channel in needs.sources(term):
+            out[channel] += row
     return out
 
 
-def _parts(last: HiddenLayer, value: Tensor | None, first: Tensor | None, second: Tensor | None, needs: Needs) -> Parts:
+def _parts(last: HiddenLayer, seeds: Seeds, needs: Needs) -> Parts:
     """The factors (k, F) with d/dv = Σ F σ^(k): c₀, E and T of the module docstring."""
+    value, first, second = seeds
     parts: Parts = []
     if value is not None:
         parts.append((0, value[:, None]))
@@ -134,17 +150,10 @@ def _combine(parts: Parts, sigma: list[Tensor], shift: int, out: Tensor) -> Tens
 
 
 def _points_from_seeds(
-    layer: HiddenLayer,
-    v: Tensor,
-    value: Tensor | None,
-    first: Tensor | None,
-    second: Tensor | None,
-    needs: Needs,
-    adjoint: Tensor,
-    out: Tensor,
+    layer: HiddenLayer, v: Tensor, seeds: Seeds, needs: Needs, adjoint: Tensor, out: Tensor
 ) -> None:
     """Weight block (m, r, d) of a network with one hidden layer on the points: adjoint zₖ + adjoint of ∂ₖa."""
-    z, sigma = layer.inputs[0], layer.sigma
+    z, sigma, (_, first, second) = layer.inputs[0], layer.sigma, seeds
     bent = None if second is None else [sigma[2] * c[:, None] for c in second]
     for axis in range(z.shape[1]):
         column = adjoint * z[:, axis, None]
@@ -167,18 +176,11 @@ def _neighbours(needs: Needs, direction: int) -> list[tuple[int, int]]:
     return found
 
 
-def _from_seeds(
-    layer: HiddenLayer,
-    v: Tensor,
-    value: Tensor | None,
-    first: Tensor | None,
-    second: Tensor | None,
-    needs: Needs,
-    adjoint: Tensor,
-) -> Tensor:
+def _from_seeds(layer: HiddenLayer, v: Tensor, seeds: Seeds, needs: Needs, adjoint: Tensor) -> Tensor:
     """Stacked adjoints (C, m, r) of (a, ∂ₖa, q a) in the last hidden layer."""
     if layer.first is None:
         return adjoint[None]
+    _, first, second = seeds
     d = len(needs.directions)
     out = adjoint.new_empty(needs.channels, *adjoint.shape)
     out[0] = adjoint
@@ -191,42 +193,8 @@ def _from_seeds(
     if second is not None:
         torch.mul(slope, second[:, :, None], out=out[1 + d :])
         bend = layer.sigma[2] * v
-        _add_squares(out[1 : 1 + d], layer.first, [bend * c[:, None] for c in second], needs)
+        add_squares(out[1 : 1 + d], layer.first, [bend * c[:, None] for c in second], needs.pairs)
     return out
-
-
-def _add_squares(out: Tensor, first: Tensor, factors: Sequence[Tensor], needs: Needs) -> None:
-    """Adds Σ_q factor_q ∂S_q/∂(∂ₖa) to the adjoints ``out`` (D, m, r)."""
-    for factor, pairs in zip(factors, needs.pairs, strict=True):
-        for i, j in pairs:
-            if i == j:
-                out[i].addcmul_(first[i], factor, value=2.0)
-            else:
-                out[i].addcmul_(first[j], factor)
-                out[j].addcmul_(first[i], factor)
-
-
-def _through_activation(layer: HiddenLayer, above: Tensor, needs: Needs) -> tuple[Tensor, Tensor | None]:
-    """Adjoints (C, m, r) of (a, ∂ₖa, q a) from those of (h, ∂ₖh, qh), in place; and what a skip passes on."""
-    sigma, passed = layer.sigma, above.clone() if layer.skip else None
-    if layer.first is None:
-        above[0] *= sigma[1]
-        return above, passed
-    d = len(needs.directions)
-    grad, lap = above[1 : 1 + d], above[1 + d :]
-    inner = (grad * layer.first).sum(0)
-    above[0] *= sigma[1]
-    grad *= sigma[1]
-    if needs.pairs:
-        assert layer.square is not None
-        for q in range(len(lap)):
-            above[0].addcmul_(lap[q], layer.square[q] * sigma[3])
-            if layer.second is not None:
-                inner.addcmul_(layer.second[q], lap[q])
-        _add_squares(grad, layer.first, [row * sigma[2] for row in lap], needs)
-        lap *= sigma[1]
-    above[0].addcmul_(inner, sigma[2])
-    return above, passed
 
 
 def _points_from_adjoints(z: Tensor, adjoints: Tensor, needs: Needs, out: Tensor) -> None:

@@ -5,6 +5,7 @@ point, made once from the derivatives of A and B by the product rule:
 
     ∂ᵢu = ∂ᵢA + ∂ᵢB N + B ∂ᵢN
     q u = q A + q B N + Σ (∂ᵢB ∂ⱼN + ∂ⱼB ∂ᵢN) + B q N        for q = Σ ∂ᵢ∂ⱼ
+    ∂^α u = ∂^α A + Σ ∂^β B ∂^(α-β) N                           over the parts β of α, those of equal axes told apart
 
 Any other transform is applied by nested forward differentiation in every evaluation.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import combinations
 
 import torch
 from torch import Tensor
@@ -78,7 +80,7 @@ def is_affine(transform: Transform, z: Tensor, outputs: int) -> bool:
 
 
 def linear(transform: Transform, z: Tensor, needs: Needs, outputs: int) -> Linear:
-    """The fixed map of an affine transform at the points z (m, d), for the terms of ``needs`` (order at most 2)."""
+    """The fixed map of an affine transform at the points z (m, d), for the terms of ``needs``."""
     inner = required(needs)
     shift = channels_of(lambda y: transform(y, y.new_zeros(len(y), outputs)), z, inner)
     columns = []
@@ -94,21 +96,24 @@ def linear(transform: Transform, z: Tensor, needs: Needs, outputs: int) -> Linea
     c, m, k_out, _ = factor.shape
     matrix = z.new_zeros(m, len(needs.terms), k_out, c, outputs)
     for r, term in enumerate(needs.terms):
-        for of_factor, of_network in product_rule(term):
+        for of_factor, of_network in product_rule(term, inner):
             matrix[:, r, :, inner.index(of_network)] += factor[inner.index(of_factor)]
-    kept = [shift[inner.index(term)] for term in needs.terms]
+    kept = [shift[needs.sources(term)].sum(0) for term in needs.terms]
     shift = torch.stack(kept) if kept else shift[:0]
     return Linear(shift, matrix.reshape(m, len(needs.terms) * k_out, c * outputs))
 
 
-def product_rule(term: Term) -> list[tuple[Term, Term]]:
-    """Pairs of terms (of B, of N) whose products sum to the term of B N; order at most 2."""
-    if order_of(term) == 0:
-        return [(VALUE, VALUE)]
-    both = [(term, VALUE), (VALUE, term)]
-    if order_of(term) == 1:
-        return both
-    return both + [(partial(a), partial(b)) for i, j in term for a, b in ((i, j), (j, i))]
+def product_rule(term: Term, inner: Needs) -> list[tuple[Term, Term]]:
+    """Pairs of terms (of B, of N) of ``inner`` whose products sum to the term of B N."""
+    whole = term in inner.terms
+    pairs = [(VALUE, VALUE)] if term == VALUE else [(term, VALUE), (VALUE, term)] if whole else []
+    for axes in term:
+        places = range(len(axes))
+        for size in range(1, len(axes)) if whole else range(len(axes) + 1):
+            for chosen in combinations(places, size):
+                rest = [axes[k] for k in places if k not in chosen]
+                pairs.append((partial(*(axes[k] for k in chosen)), partial(*rest)))
+    return pairs
 
 
 def general(transform: Transform, z: Tensor, channels: Tensor, needs: Needs) -> Tensor:

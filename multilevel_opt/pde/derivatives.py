@@ -2,7 +2,7 @@
 
 The slow and general path: an order costs a factor of about two, and memory for every derivative. It serves
 embeddings and output transforms (once, at fixed points), exact solutions, networks of the user's own, and
-equations of order three and more.
+transforms that are not affine under derivatives of order three and more.
 """
 
 from __future__ import annotations

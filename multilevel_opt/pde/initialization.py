@@ -87,7 +87,7 @@ INITIALIZATIONS: dict[str, Callable[[Plan, torch.Generator], Draws]] = {
 }
 
 
-def draw(init: str, plan: Plan, seed: int, dtype: torch.dtype, device: torch.device | str) -> Tensor:
+def draw(init: str, plan: Plan, seed: int) -> Tensor:
     """A starting vector (n,), drawn on the CPU in float64: one seed, one start on every device.
 
     Raises:
@@ -96,4 +96,4 @@ def draw(init: str, plan: Plan, seed: int, dtype: torch.dtype, device: torch.dev
     check_init(init)
     generator = torch.Generator(device="cpu").manual_seed(seed)
     parts = INITIALIZATIONS[init](plan, generator)
-    return torch.cat([part.reshape(-1) for part in parts]).to(device=device, dtype=dtype)
+    return torch.cat([part.reshape(-1) for part in parts])

@@ -1,7 +1,7 @@
 """Networks as functions of points and of one flat parameter vector.
 
-``MLP``             fully connected, of any depth, with skips and embeddings: derivatives up to order two and
-                    their parameter Jacobian by hand (``operators``, ``adjoints``), higher ones by ``torch.func``
+``MLP``             fully connected, of any depth, with skips and embeddings: derivatives and their parameter
+                    Jacobian by hand (``operators``, ``adjoints``)
 ``ModuleNetwork``   any ``torch.nn.Module``, by ``torch.func``: general and slower
 ``Several``         several networks side by side, each with outputs of its own
 """
@@ -32,7 +32,7 @@ Pull = Callable[[Tensor, Tensor], None]
 
 
 class Network:
-    """A function R^d -> R^K of n parameters; a subclass gives ``value``, ``start`` and ``size``.
+    """A function R^d -> R^K of n parameters; a subclass gives ``value``, ``drawn`` and ``size``.
 
     Attributes:
         inputs: coordinates d of a point.
@@ -107,7 +107,11 @@ class Network:
         Raises:
             InputError: unknown ``init``.
         """
-        raise UnsupportedCombination(f"{type(self).__name__} has no start: define start")
+        return self.drawn(init, seed, frequency).to(device=device, dtype=dtype)
+
+    def drawn(self, init: str, seed: int, frequency: float) -> Tensor:
+        """What ``start`` returns, in any dtype on any device."""
+        raise UnsupportedCombination(f"{type(self).__name__} has no start: define drawn(self, init, seed, frequency)")
 
 
 @dataclass(frozen=True)
@@ -169,18 +173,14 @@ class MLP(Network):
         return propagate(x, self.layout, self.sigma, self._embedded(z), Needs(), self.skip)[0]
 
     def jets(self, z: Tensor, needs: Needs) -> Jets:
-        if self.embedding is None or needs.order > 2:
+        if self.embedding is None:
             return (None,)
         return (channels_of(self.embedding, z, needs.carried),)
 
     def channels(self, x: Tensor, z: Tensor, needs: Needs, jets: Jets | None = None) -> Tensor:
-        if needs.order > 2:
-            return super().channels(x, z, needs)
         return propagate(x, self.layout, self.sigma, self._given(z, needs, jets), needs, self.skip)
 
     def traced(self, x: Tensor, z: Tensor, needs: Needs, jets: Jets) -> tuple[Tensor, Pull]:
-        if needs.order > 2:
-            return super().traced(x, z, needs, jets)
         layers = parameters(x, self.layout)
         inputs = self._given(z, needs, jets)
         hidden = hidden_layers(layers, inputs, self.sigma, needs, more=1, skip=self.skip)
@@ -190,18 +190,10 @@ class MLP(Network):
 
         return output(hidden[-1], layers[-1], needs), pull
 
-    def start(
-        self,
-        init: str = "scaled",
-        *,
-        seed: int = 0,
-        frequency: float = 1.0,
-        dtype: torch.dtype = torch.float64,
-        device: torch.device | str = "cpu",
-    ) -> Tensor:
+    def drawn(self, init: str, seed: int, frequency: float) -> Tensor:
         sizes = list(pairwise((self._features, *self.widths, self.outputs)))
         omega = frequency if self.embedding is None else self.embedding.frequency(frequency)
-        return draw(init, Plan(sizes, omega, self.sigma.steepness), seed, dtype, device)
+        return draw(init, Plan(sizes, omega, self.sigma.steepness), seed)
 
     @property
     def _features(self) -> int:
@@ -252,13 +244,5 @@ class ModuleNetwork(Network):
         out: Tensor = torch.func.functional_call(self.module, values, (z,))
         return out if out.ndim == 2 else out[:, None]
 
-    def start(
-        self,
-        init: str = "scaled",
-        *,
-        seed: int = 0,
-        frequency: float = 1.0,
-        dtype: torch.dtype = torch.float64,
-        device: torch.device | str = "cpu",
-    ) -> Tensor:
-        return self.flat.get().to(device=device, dtype=dtype)
+    def drawn(self, init: str, seed: int, frequency: float) -> Tensor:
+        return self.flat.get()

@@ -1,21 +1,13 @@
 """A network and its derivatives in one forward pass.
 
-A hidden layer maps a = W h + b to h = σ(a). Together with h travel, as stacked channels, its first
-derivatives in the directions k that are needed and the second-order terms q = Σ ∂ᵢ∂ⱼ (sums over pairs of
-directions, such as a Laplacian or one mixed derivative):
-
-    ∂ₖh = σ'(a) ∂ₖa        q h = σ'(a) q a + σ''(a) S_q,   S_q = Σ ∂ᵢa ∂ⱼa
-
-In a first layer that takes the points themselves ∂ₖa = W[:, k] is constant and q a = 0. One that takes an
-embedding φ(z) gets the channels of φ as inputs and is a layer like the others. A layer with a skip adds its
-inputs: h = σ(W h₋ + b) + h₋. The reverse pass is in ``adjoints``.
+The channels that a hidden layer hands on are in ``layers`` for derivatives up to order two, in ``jets`` beyond.
+A first layer takes the points themselves, or the channels of an embedding φ(z) as a layer like the others. A
+layer with a skip adds its inputs: h = σ(W h₋ + b) + h₋. The reverse pass is in ``adjoints``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -23,45 +15,11 @@ from torch import Tensor
 from multilevel_opt.errors import ShapeError
 from multilevel_opt.objective.layout import Layout
 from multilevel_opt.pde.activations import Activation
+from multilevel_opt.pde.jets import JetLayer
+from multilevel_opt.pde.layers import HiddenLayer, Weights, chosen
 from multilevel_opt.pde.terms import Needs
 
-Pairs = tuple[tuple[tuple[int, int], ...], ...]
-Weights = tuple[Tensor, Tensor]
-
-
-@dataclass(frozen=True)
-class HiddenLayer:
-    """What the reverse pass needs of one hidden layer with r neurons, D directions and Q second-order terms.
-
-    Attributes:
-        weight: (r, n_in).
-        inputs: stacked channels of the layer below, (C, m, n_in); the points alone, (1, m, d), for a first layer.
-        first: ∂ₖa of shape (D, m, r), or (D, 1, r) where it is constant, or None.
-        second: q a of shape (Q, m, r), or None where it is zero or not needed.
-        square: S_q of shape (Q, m, r) or (Q, 1, r), or None.
-        sigma: σ(a), σ'(a), ..., each (m, r).
-        skip: whether the inputs are added to the outputs.
-    """
-
-    weight: Tensor
-    inputs: Tensor
-    first: Tensor | None
-    second: Tensor | None
-    square: Tensor | None
-    sigma: list[Tensor]
-    skip: bool = False
-
-    @cached_property
-    def outputs(self) -> Tensor:
-        """Stacked channels (C, m, r) that this layer hands on."""
-        parts = [self.sigma[0][None]]
-        if self.first is not None:
-            parts.append(self.first * self.sigma[1])
-        if self.square is not None:
-            bend = self.square * self.sigma[2]
-            parts.append(bend if self.second is None else bend + self.second * self.sigma[1])
-        out = torch.cat(parts) if len(parts) > 1 else parts[0]
-        return out + self.inputs if self.skip else out
+Hidden = HiddenLayer | JetLayer
 
 
 def parameters(x: Tensor, layout: Layout) -> list[Weights]:
@@ -76,22 +34,6 @@ def parameters(x: Tensor, layout: Layout) -> list[Weights]:
     return list(zip(views[::2], views[1::2], strict=True))
 
 
-def chosen(a: Tensor, rows: Sequence[int]) -> Tensor:
-    """The rows of a in that order; a itself where these are all of them."""
-    return a if list(rows) == list(range(a.shape[0])) else torch.stack([a[row] for row in rows])
-
-
-def squares(first: Tensor, pairs: Pairs) -> Tensor:
-    """S_q (Q, ..., r) from ∂ₖa (D, ..., r)."""
-    sums = []
-    for term in pairs:
-        total = first[term[0][0]] * first[term[0][1]]
-        for i, j in term[1:]:
-            total = total + first[i] * first[j]
-        sums.append(total)
-    return torch.stack(sums)
-
-
 def hidden_layers(
     layers: Sequence[Weights],
     inputs: Tensor,
@@ -100,39 +42,29 @@ def hidden_layers(
     *,
     more: int = 0,
     skip: bool = False,
-) -> list[HiddenLayer]:
-    """All hidden layers, carrying the derivatives of ``needs``, of order at most 2.
+) -> list[Hidden]:
+    """All hidden layers, carrying the derivatives of ``needs``.
 
     Args:
         layers: (weight, bias) of every layer, the output layer last.
         inputs: points (m, d), or the stacked channels (C, m, p) of an embedding of them.
         sigma: the activation.
-        needs: terms of order at most 2.
+        needs: the terms that are read.
         more: how many further derivatives of σ to keep (1 for a Jacobian).
         skip: whether every hidden layer but the first adds its inputs.
     """
-    order, d = needs.order + more, len(needs.directions)
-    done: list[HiddenLayer] = []
-    (weight, bias), *others = layers[:-1]
+    kind: type[HiddenLayer] | type[JetLayer] = HiddenLayer if needs.order <= 2 else JetLayer
+    done: list[Hidden] = []
+    rest = list(layers[:-1])
     if inputs.ndim == 2:
-        first = chosen(weight.T, needs.directions)[:, None] if d else None
-        square = squares(first, needs.pairs) if first is not None and needs.pairs else None
-        values = sigma.derivatives(torch.addmm(bias, inputs, weight.T), order)
-        done.append(HiddenLayer(weight, inputs[None], first, None, square, values))
-    else:
-        others = [(weight, bias), *others]
-    for weight, bias in others:
+        done.append(kind.on_points(rest.pop(0), inputs, sigma, needs, more))
+    for layer in rest:
         below = done[-1].outputs if done else inputs
-        stacked = below @ weight.T
-        first = stacked[1 : 1 + d] if d else None
-        square = squares(first, needs.pairs) if first is not None and needs.pairs else None
-        second = stacked[1 + d :] if needs.pairs else None
-        values = sigma.derivatives(stacked[0] + bias, order)
-        done.append(HiddenLayer(weight, below, first, second, square, values, skip and bool(done)))
+        done.append(kind.on_channels(layer, below, sigma, needs, more, skip and bool(done)))
     return done
 
 
-def output(last: HiddenLayer, head: Weights, needs: Needs) -> Tensor:
+def output(last: Hidden, head: Weights, needs: Needs) -> Tensor:
     """The channels (R, m, K) of u = V h + c, one for each term of ``needs``.
 
     Args:
@@ -143,11 +75,10 @@ def output(last: HiddenLayer, head: Weights, needs: Needs) -> Tensor:
     weight, bias = head
     if not needs.terms:
         return weight.new_empty(0, last.sigma[0].shape[-2], weight.shape[0])
-    if last.skip or (last.first is not None and last.first.shape[1] > 1 and needs == needs.carried):
-        stacked = last.outputs @ weight.T
-        value = stacked[:1] + bias
-        kept = [needs.carried.index(term) for term in needs.terms[int(needs.reads_value) :]]
-        return torch.cat([value] * needs.reads_value + [stacked[k][None] for k in kept])
+    if isinstance(last, JetLayer) or last.skip or (last.travels and needs == needs.carried):
+        value, *others = last.outputs @ weight.T
+        stacked = [value + bias, *others]
+        return torch.stack([_sum([stacked[k] for k in needs.sources(term)]) for term in needs.terms])
     parts = [(last.sigma[0] @ weight.T + bias)[None]] if needs.reads_value else []
     if needs.first:
         parts.append(_first_output(last, weight, [needs.directions.index(axis) for axis in needs.first]))
@@ -158,6 +89,10 @@ def output(last: HiddenLayer, head: Weights, needs: Needs) -> Tensor:
         else:
             parts.append((last.second * last.sigma[1] + last.square * last.sigma[2]) @ weight.T)
     return torch.cat(parts)
+
+
+def _sum(parts: Sequence[Tensor]) -> Tensor:
+    return sum(parts[1:], parts[0])
 
 
 def _first_output(last: HiddenLayer, weight: Tensor, rows: list[int]) -> Tensor:

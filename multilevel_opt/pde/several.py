@@ -78,19 +78,8 @@ class Several(Network):
             rest = rest[count:]
         return Several(tuple(made))
 
-    def start(
-        self,
-        init: str = "scaled",
-        *,
-        seed: int = 0,
-        frequency: float = 1.0,
-        dtype: torch.dtype = torch.float64,
-        device: torch.device | str = "cpu",
-    ) -> Tensor:
-        draws = enumerate(self.networks)
-        return torch.cat(
-            [net.start(init, seed=seed + 1000 * k, frequency=frequency, dtype=dtype, device=device) for k, net in draws]
-        )
+    def drawn(self, init: str, seed: int, frequency: float) -> Tensor:
+        return torch.cat([net.drawn(init, seed + 1000 * k, frequency) for k, net in enumerate(self.networks)])
 
     def _split(self, x: Tensor) -> list[tuple[Network, Tensor, slice]]:
         pieces = torch.split(x, [net.size for net in self.networks])

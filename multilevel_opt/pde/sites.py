@@ -16,7 +16,7 @@ from multilevel_opt.pde.terms import Needs
 
 
 class Transformed(Network):
-    """u = T(z, N(z)) as one network, for derivatives of order three and more."""
+    """u = T(z, N(z)) as one network, for a T that is not affine and derivatives of order three and more."""
 
     def __init__(self, network: Network, transform: Transform) -> None:
         self.network, self.transform = network, transform
@@ -63,8 +63,7 @@ class Site:
     @property
     def channels(self) -> int:
         """How many numbers per neuron travel through the network."""
-        highest = max((len(axes) for term in self.inner.terms for axes in term), default=0)
-        return self.inner.channels if highest <= 2 else 2**highest
+        return self.inner.channels
 
     def take(self, ids: Tensor | slice) -> Site:
         """Some of the points."""
@@ -139,11 +138,11 @@ def site_of(network: Network, transform: Transform | None, points: Tensor, needs
         )
     if transform is None:
         return Site(network, points, needs, network.jets(points, needs))
-    if needs.order > 2:
-        whole = Transformed(network, transform)
-        return Site(whole, points, needs, whole.jets(points, needs))
     inner = constraints.required(needs)
     site = Site(network, points, needs, network.jets(points, inner))
     if constraints.is_affine(transform, points, network.outputs):
         return replace(site, linear=constraints.linear(transform, points, needs, network.outputs))
+    if needs.order > 2:
+        whole = Transformed(network, transform)
+        return Site(whole, points, needs, whole.jets(points, needs))
     return replace(site, transform=transform)

@@ -4,7 +4,8 @@ A *term* is a sum of partial derivatives of one order, each a sorted tuple of co
 
     u  ((),)      ∂u/∂z₁  ((1,),)      ∂²u/∂z₀∂z₁  ((0, 1),)      Δu  ((0, 0), (1, 1))
 
-A sum such as the Laplacian travels through a network as one channel, however many derivatives it has.
+A sum such as the Laplacian travels through a network as one channel, however many derivatives it has. Where
+derivatives of order three and more are read, every partial derivative below them travels (``jets``).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 
 Term = tuple[tuple[int, ...], ...]
 
@@ -73,7 +75,7 @@ class Needs:
     @cached_property
     def directions(self) -> tuple[int, ...]:
         """The coordinates whose first derivatives must be carried along."""
-        return tuple(sorted({*self.first, *(axis for term in self.second for pair in term for axis in pair)}))
+        return tuple(sorted({axis for term in self.terms for axes in term for axis in axes}))
 
     @cached_property
     def pairs(self) -> tuple[tuple[tuple[int, int], ...], ...]:
@@ -83,8 +85,19 @@ class Needs:
 
     @cached_property
     def carried(self) -> Needs:
-        """The value, all first derivatives in ``directions`` and the second-order terms."""
-        return Needs((VALUE, *(partial(axis) for axis in self.directions), *self.second))
+        """What travels: the value, all first derivatives in ``directions`` and the second-order terms.
+
+        From order three on: all partial derivatives of those that are read, each for itself.
+        """
+        if self.order <= 2:
+            return Needs((VALUE, *(partial(axis) for axis in self.directions), *self.second))
+        every = {axes for term in self.terms for axes in term}
+        return Needs(tuple((part,) for axes in every for k in range(len(axes) + 1) for part in combinations(axes, k)))
+
+    def sources(self, term: Term) -> list[int]:
+        """The carried channels whose sum is a term."""
+        carried = self.carried
+        return [carried.index(term)] if term in carried.terms else [carried.index((axes,)) for axes in term]
 
     @property
     def channels(self) -> int:
