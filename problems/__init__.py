@@ -1,6 +1,9 @@
 """The gallery: one file per problem, written with the public names of ``multilevel_opt`` only."""
 
 from problems.burgers import Burgers
+from problems.burgers_inverse import BurgersInverse
+from problems.cavity import Cavity
+from problems.conductivity_inverse import ConductivityInverse
 from problems.dirichlet import Dirichlet, Dirichlet1D, Dirichlet3D
 from problems.fit import Fit
 from problems.grid import GridProblem
@@ -23,6 +26,9 @@ __all__ = [
     "MGH",
     "Bratu",
     "Burgers",
+    "BurgersInverse",
+    "Cavity",
+    "ConductivityInverse",
     "ConvexExponential",
     "Dirichlet",
     "Dirichlet1D",

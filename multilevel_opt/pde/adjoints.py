@@ -78,7 +78,7 @@ def row_jacobian(
 
 def _outer(adjoints: Tensor, inputs: Tensor, out: Tensor) -> None:
     """Σ over channels of adjoints (C, m, r) times inputs (C, m, p), for every point: (m, r, p)."""
-    torch.bmm(adjoints.permute(1, 2, 0), inputs.permute(1, 0, 2), out=out)
+    out.copy_(torch.bmm(adjoints.permute(1, 2, 0), inputs.permute(1, 0, 2)))
 
 
 def _through(layer: Hidden, above: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from multilevel_opt.errors import InputError
+from multilevel_opt.errors import InputError, MultilevelError, NonFiniteError, ShapeError
 from multilevel_opt.pde import MLP, Field, PDEProblem
 from problems import Poisson
 
@@ -181,4 +181,41 @@ def test_bad_input_is_refused_in_one_sentence(options: dict[str, Any], sentence:
     with pytest.raises(InputError) as caught:
         Poisson(**options)
     assert str(caught.value).startswith(sentence)
+    assert "\n" not in str(caught.value)
+
+
+class Wrong(Cubic):
+    def equation(self, u: Field, z: Tensor) -> Tensor:
+        return u.laplacian + torch.log(z[:, 0] - 0.5)
+
+
+class Columns(Cubic):
+    def equation(self, u: Field, z: Tensor) -> Tensor:
+        return u.laplacian[:, None] + z
+
+
+class Unnamed(Cubic):
+    def equation(self, u: Field, z: Tensor) -> Tensor:
+        return u.laplacian + u.d("t")
+
+
+class Wide(Cubic):
+    def make_network(self) -> MLP:
+        return MLP(2, (5,))
+
+
+@pytest.mark.parametrize(
+    ("problem", "kind", "sentence"),
+    [
+        (Wrong, NonFiniteError, r"the equation is NaN or infinite at \d+ of 20 points at the start, first at z = "),
+        (Columns, ShapeError, "must return one number per point"),
+        (Unnamed, InputError, "derivative with respect to 't', but the coordinates are x"),
+        (Wide, ShapeError, "the network has 2 inputs, but the points have 1 coordinates"),
+    ],
+)
+def test_wrong_problems_are_refused_before_training(
+    problem: type[Cubic], kind: type[MultilevelError], sentence: str
+) -> None:
+    with pytest.raises(kind, match=sentence) as caught:
+        problem(points=20).residual  # noqa: B018
     assert "\n" not in str(caught.value)
