@@ -1,4 +1,4 @@
-"""A conductivity a(x, y) from measurements of the temperature u: -div(a grad u) = f on the unit square, u = 0 around it.
+"""A conductivity a(x, y) from measurements of u: -div(a grad u) = f on the unit square, u = 0 on its boundary.
 
     u = sin(πx) sin(πy)    a = 1 + c exp(-8 ((x - 0.6)² + (y - 0.4)²))    f = 2π² a u - grad a · grad u
 

@@ -149,9 +149,7 @@ def _combine(parts: Parts, sigma: list[Tensor], shift: int, out: Tensor) -> Tens
     return out
 
 
-def _points_from_seeds(
-    layer: HiddenLayer, v: Tensor, seeds: Seeds, needs: Needs, adjoint: Tensor, out: Tensor
-) -> None:
+def _points_from_seeds(layer: HiddenLayer, v: Tensor, seeds: Seeds, needs: Needs, adjoint: Tensor, out: Tensor) -> None:
     """Weight block (m, r, d) of a network with one hidden layer on the points: adjoint zₖ + adjoint of ∂ₖa."""
     z, sigma, (_, first, second) = layer.inputs[0], layer.sigma, seeds
     bent = None if second is None else [sigma[2] * c[:, None] for c in second]

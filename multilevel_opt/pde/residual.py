@@ -166,7 +166,8 @@ class PDEResidual(Residual):
         """The residual of some neurons (k,), the output biases and the scalars, the other neurons frozen at x.
 
         Raises:
-            UnsupportedCombination: the network has several hidden layers, or a transform that is not affine under derivatives above two.
+            UnsupportedCombination: the network has several hidden layers, or a transform that is not affine and
+                derivatives above two.
         """
         network = self.network
         sites = [site for block in self.blocks for site in block.sites]
