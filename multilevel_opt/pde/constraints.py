@@ -86,12 +86,11 @@ def linear(transform: Transform, z: Tensor, needs: Needs, outputs: int) -> Linea
     columns = []
     for k in range(outputs):
 
-        def column(y: Tensor, k: int = k) -> Tensor:
+        def raised(y: Tensor, k: int = k) -> Tensor:
             zero = y.new_zeros(len(y), outputs)
-            unit = torch.cat([zero[:, :k], torch.ones_like(y[:, :1]), zero[:, k + 1 :]], dim=1)
-            return transform(y, unit) - transform(y, zero)
+            return transform(y, torch.cat([zero[:, :k], torch.ones_like(y[:, :1]), zero[:, k + 1 :]], dim=1))
 
-        columns.append(channels_of(column, z, inner))
+        columns.append(channels_of(raised, z, inner) - shift)
     factor = torch.stack(columns, dim=-1)  # (C, m, K', K)
     c, m, k_out, _ = factor.shape
     matrix = z.new_zeros(m, len(needs.terms), k_out, c, outputs)
