@@ -84,6 +84,9 @@ class Cavity(PDEProblem):
     def _velocity(self) -> Tensor:
         return self.reference.velocity(self._test_points)
 
+    def frequency(self) -> float:
+        return 2.0
+
     def default_width(self) -> int:
         return 20
 
