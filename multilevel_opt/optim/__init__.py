@@ -1,0 +1,15 @@
+"""Optimizers with the interface of ``torch.optim``.
+
+``Multilevel`` wraps any solver of the family. The others train on mini-batches and share one base, ``Safe``: whatever
+the closure returns, the weights stay finite, the best are kept, and ``opt.last`` says what happened and why.
+"""
+
+from multilevel_opt.objective.batch import Batch
+from multilevel_opt.optim.multi_batch import MultiBatchLBFGS
+from multilevel_opt.optim.multilevel import Multilevel
+from multilevel_opt.optim.report import StepReport
+from multilevel_opt.optim.safe import Safe, Value
+from multilevel_opt.optim.sampler import OverlapSampler
+from multilevel_opt.optim.sgd_bb import SGDBB
+
+__all__ = ["SGDBB", "Batch", "MultiBatchLBFGS", "Multilevel", "OverlapSampler", "Safe", "StepReport", "Value"]

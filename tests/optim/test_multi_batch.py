@@ -1,0 +1,111 @@
+"""Overlapping batches, and pairs of the samples that two batches share."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+from multilevel_opt import InputError, optim
+from multilevel_opt.objective.samples import Samples
+from multilevel_opt.optim.multi_batch import flat
+
+X = torch.randn(60, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+Y = (X @ torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)).sin()[:, None]
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 1)).double()
+
+
+def test_batches_overlap_and_cover_every_sample() -> None:
+    sampler = optim.OverlapSampler(60, 10, 0.2, seed=1)
+    batches = [ids for _ in range(5) for ids in sampler]
+    assert len(batches) == 5 * len(sampler) == 30
+    assert all(len(ids) == 10 for ids in batches)
+    assert all(a[-2:] == b[:2] for a, b in zip(batches, batches[1:], strict=False))
+    new = [i for ids in batches for i in ids[2:]]
+    assert sorted(batches[0][:2] + new[:58]) == list(range(60))
+    again = optim.OverlapSampler(60, 10, 0.2, seed=1)
+    assert batches == [ids for _ in range(5) for ids in again]
+    other = optim.OverlapSampler(60, 10, 0.2, seed=2)
+    assert batches != [ids for _ in range(5) for ids in other]
+
+
+def test_a_sampler_continues_from_its_state() -> None:
+    sampler, again = optim.OverlapSampler(60, 7, 0.3), optim.OverlapSampler(60, 20)
+    for _ in range(11):
+        sampler.draw()
+    again.overlap = sampler.overlap
+    again.load_state_dict(copy.deepcopy(sampler.state_dict()))
+    assert [again.draw().tolist() for _ in range(20)] == [sampler.draw().tolist() for _ in range(20)]
+    with pytest.raises(InputError, match="below 0.5"):
+        optim.OverlapSampler(60, 10, 0.5)
+
+
+def test_both_gradients_of_a_pair_are_of_the_shared_samples() -> None:
+    model = network()
+    f, sampler = Samples(model, F.mse_loss, X, Y), optim.OverlapSampler(60, 12, 0.25)
+    opt = optim.MultiBatchLBFGS(model, 0.05)
+    for _ in range(6):
+        before = f.x
+        ids = sampler.draw()
+        opt.step(f.batch(ids, sampler.carried, sampler.shared))
+        s, shared = f.x - before, ids[-sampler.shared :]
+    y = f.loss_grad(shared)[1] - f.loss_grad(shared, before)[1]
+    opt.step(f.batch(sampler.draw(), sampler.carried, sampler.shared))
+    assert opt.counts["pairs_accepted"] + opt.counts["pairs_rejected"] == 6
+    assert opt.counts["gradients"] == 7  # pairs cost nothing
+    if float(s @ y) > 0:
+        torch.testing.assert_close(opt.inverse.product(y), s, rtol=1e-8, atol=1e-12)
+
+
+def test_the_gradient_of_a_split_batch_is_that_of_the_batch() -> None:
+    model = network()
+    f = Samples(model, F.mse_loss, X, Y)
+    opt = optim.MultiBatchLBFGS(model)
+    split, whole = opt.evaluate(f.batch(range(20), 4, 3)), opt.evaluate(f.batch(range(20)))
+    assert split.loss == pytest.approx(whole.loss, rel=1e-14)
+    torch.testing.assert_close(flat(split.gradient), flat(whole.gradient), rtol=1e-12, atol=1e-15)
+    assert split.norm == pytest.approx(whole.norm, rel=1e-12)
+
+
+def test_batches_of_a_loader_overlap_too_and_other_batches_are_not_taken_for_neighbours() -> None:
+    model = network()
+    sampler = optim.OverlapSampler(60, 12, 0.25)
+    opt = optim.MultiBatchLBFGS(model, 0.05)
+    for a, b in DataLoader(TensorDataset(X, Y), batch_sampler=sampler):
+        opt.step(optim.Batch(model, F.mse_loss, a, b, carried=sampler.shared, shared=sampler.shared))
+    assert opt.counts["pairs_accepted"] + opt.counts["pairs_rejected"] == 4
+    assert opt.counts["gradients"] == 5
+    rejected = opt.counts["pairs_rejected"]
+    opt.step(optim.Batch(model, F.mse_loss, X[:12], Y[:12], carried=3, shared=3))
+    assert opt.counts["pairs_rejected"] == rejected + 1
+
+
+def test_a_full_batch_with_full_overlap_is_deterministic_lbfgs() -> None:
+    """A quadratic in 6 unknowns: L-BFGS with enough memory and steps of length one reaches its minimum."""
+    w = nn.Parameter(torch.zeros(6, dtype=torch.float64))
+    scales = torch.tensor([1.0, 2.0, 3.0, 5.0, 8.0, 13.0], dtype=torch.float64)
+    opt = optim.MultiBatchLBFGS([w], 1.0, memory=20, smoothing=0.0)
+    for _ in range(40):
+        value = opt.step(lambda: 0.5 * (scales * (w - 1.0) ** 2).sum())
+    assert value < 1e-16
+    assert opt.last is not None
+    assert opt.counts["gradients"] == 80
+    torch.testing.assert_close(w.detach(), torch.ones(6, dtype=torch.float64), rtol=1e-8, atol=1e-8)
+
+
+def test_a_damped_pair_of_negative_curvature_keeps_directions_downhill() -> None:
+    w = nn.Parameter(torch.tensor([1.5, 0.4], dtype=torch.float64))
+    opt = optim.MultiBatchLBFGS([w], 0.2, pairs="damped", smoothing=0.0)
+    for _ in range(30):
+        opt.step(lambda: (w[0].square() - 1).square() + torch.cos(3 * w[1]))
+        assert opt.last is not None
+    g = torch.randn(2, dtype=torch.float64)
+    assert float(g @ opt.inverse.product(g)) > 0
+    with pytest.raises(InputError, match="choose one of cautious, damped"):
+        optim.MultiBatchLBFGS([w], pairs="none")
