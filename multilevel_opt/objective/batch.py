@@ -3,12 +3,13 @@
 The rows of a batch lie in this order: ``carried`` rows that the previous batch had too, rows of its own, ``shared``
 rows that the next batch will have too.
 
-    S_k = O_{k−1} ∪ N_k ∪ O_k
+    S_k = (O_{k−1}, N_k, O_k)
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -68,7 +69,7 @@ class Batch:
     def parts(self) -> tuple[Batch | None, Batch | None, Batch | None]:
         """The rows carried over, those of its own, and those shared with the next batch; None where there are none."""
         edges = (0, self.carried, len(self) - self.shared, len(self))
-        carried, own, shared = (self.part(a, b) if b > a else None for a, b in zip(edges, edges[1:], strict=False))
+        carried, own, shared = (self.part(a, b) if b > a else None for a, b in pairwise(edges))
         return carried, own, shared
 
     @property
