@@ -1,6 +1,6 @@
 """Multilevel trust-region and regularized optimization, with torch evaluating every function."""
 
-from multilevel_opt import check, optim, pde
+from multilevel_opt import check, optim, pde, training
 from multilevel_opt.api import least_squares, minimize
 from multilevel_opt.build import amg, from_objectives, galerkin, geometric, random_subspace
 from multilevel_opt.callbacks import Progress
@@ -24,6 +24,7 @@ from multilevel_opt.objective.base import Function, Objective
 from multilevel_opt.objective.least_squares import LeastSquares
 from multilevel_opt.objective.residual import Residual
 from multilevel_opt.objective.row_loss import RowLoss
+from multilevel_opt.objective.samples import Samples
 from multilevel_opt.objective.second import SecondForm
 from multilevel_opt.objective.separable import Elements, PartiallySeparable
 from multilevel_opt.objective.separable_squares import ElementResiduals, SeparableSquares
@@ -48,6 +49,7 @@ from multilevel_opt.subproblem import (
     Spectral,
     Steihaug,
 )
+from multilevel_opt.training import TRAINERS
 from multilevel_opt.transfer.operator import TransferOperator
 from multilevel_opt.variants import AR1, AR2, AR3, CURVATURES, LM, RLM, TR1, TR2, method, with_curvature
 
@@ -65,6 +67,7 @@ __all__ = [
     "SR1",
     "TR1",
     "TR2",
+    "TRAINERS",
     "BySize",
     "Cycle",
     "DampedLeastSquares",
@@ -105,6 +108,7 @@ __all__ = [
     "Residual",
     "Result",
     "RowLoss",
+    "Samples",
     "SecondForm",
     "SeparableSquares",
     "ShapeError",
@@ -132,6 +136,7 @@ __all__ = [
     "random_subspace",
     "solve",
     "subnetwork",
+    "training",
     "widths",
     "with_curvature",
 ]

@@ -23,15 +23,15 @@ import typer
 from multilevel_opt import catalogue, citations, listing, registry
 from multilevel_opt.callbacks import Progress
 from multilevel_opt.checkpoint import finite
-from multilevel_opt.globalization import TrustRegion
 from multilevel_opt.interruption import interruptible
-from multilevel_opt.methods import METHODS, default_method, method_of, solver_of
-from multilevel_opt.options import few_threads, in_bytes, positive, sentence, targets, with_options
+from multilevel_opt.methods import METHODS, method_of, solver_of
+from multilevel_opt.options import few_threads, in_bytes, positive, sentence, settings, targets, with_options
 from multilevel_opt.result import Event, Status
-from multilevel_opt.solve import Run
+from multilevel_opt.solve import Run, check_method, iterations_of, scalar_of, usual_method
 from multilevel_opt.solve import solve as run_solver
 from multilevel_opt.study.command import study
 from multilevel_opt.study.folder import FILES, RunFolder, Spec, read_json, why_ended
+from multilevel_opt.training import TRAINERS
 from multilevel_opt.variants import CURVATURES
 
 app = typer.Typer(
@@ -85,11 +85,17 @@ def solve(
     parameters: Words = None,
     method: Annotated[
         str | None,
-        typer.Option(help=f"one of {', '.join(METHODS)}; default: lm, or tr2 for a problem without residual"),
+        typer.Option(
+            help=f"one of {', '.join(METHODS)}; for a problem with samples also of {', '.join(TRAINERS)}; default: "
+            "that of the problem, or lm, or tr2 for a problem without residual"
+        ),
     ] = None,
     levels: Annotated[int | None, typer.Option(help="number of levels; default: the method's")] = None,
     coarsening: Annotated[str | None, typer.Option(help="how coarse levels are made; default: the method's")] = None,
     curvature: Curvature = None,
+    option: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="of the method, for example lr=0.01; repeatable")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="of the problem")] = None,
     until: Until = None,
     max_iterations: Annotated[int, typer.Option(help="limit of iterations")] = 1000,
@@ -109,13 +115,14 @@ def solve(
         levels,
         coarsening,
         curvature,
+        settings(option or ()),
         targets(until or ()),
         max_iterations,
         max_seconds,
         None if memory is None else in_bytes(memory),
     )
     if method is not None:
-        solver_of(method_of(method, levels, coarsening)[0], curvature)
+        check_method(method, levels, coarsening, curvature, spec.options)
     positive("max_seconds", max_seconds)
     found = registry.load(spec.problem, _say)
     spec, remarks = with_options(spec, found, seed, device, dtype)
@@ -205,7 +212,7 @@ def _run(spec: Spec, found: type, folder: RunFolder | None, as_json: bool, quiet
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
         problem = registry.make(found, registry.parse(found, spec.assignments))
         few_threads(problem)
-        spec = replace(spec, method=spec.method or default_method(problem))
+        spec = replace(spec, method=spec.method or usual_method(problem))
         if folder is None:
             run = _solve(spec, problem, None, quiet, False)
         else:
@@ -236,8 +243,8 @@ def _run(spec: Spec, found: type, folder: RunFolder | None, as_json: bool, quiet
 
 
 def _solve(spec: Spec, problem: Any, folder: RunFolder | None, quiet: bool, resume: bool) -> Run:
-    scalar = "Δ" if isinstance(METHODS[spec.method].solver.globalization, TrustRegion) else "λ"
-    display = Progress(spec.until, spec.max_iterations, spec.max_seconds, scalar=scalar)
+    iterations = iterations_of(spec.method, problem, spec.max_iterations)
+    display = Progress(spec.until, iterations, spec.max_seconds, scalar=scalar_of(spec.method))
     kept = [name for name in FILES if name != "result.json"] if resume else ["checkpoint.pt"]
 
     def begin() -> None:
@@ -257,6 +264,7 @@ def _solve(spec: Spec, problem: Any, folder: RunFolder | None, quiet: bool, resu
             levels=spec.levels,
             coarsening=spec.coarsening,
             curvature=spec.curvature,
+            options=spec.options,
             until=spec.until,
             max_iterations=spec.max_iterations,
             max_seconds=spec.max_seconds,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from multilevel_opt import build, neurons
 from multilevel_opt.errors import InputError, UnsupportedCombination
-from multilevel_opt.globalization import Regularization
+from multilevel_opt.globalization import Regularization, TrustRegion
 from multilevel_opt.hierarchy import Hierarchy
 from multilevel_opt.multilevel import Multilevel
 from multilevel_opt.policy import GainRatio
@@ -40,6 +40,11 @@ class Method:
     summary: str
     build: Mapping[str, Builder] | None = None
     levels: int = 1
+
+    @property
+    def scalar(self) -> str:
+        """What the scalar of the globalization is called."""
+        return "Δ" if isinstance(self.solver.globalization, TrustRegion) else "λ"
 
 
 def _offered(problem: Any, f: Any, x: Tensor, levels: int, seed: int, coarsening: str) -> Hierarchy:

@@ -32,6 +32,26 @@ def targets(words: Sequence[str]) -> dict[str, float]:
     return found
 
 
+def settings(words: Sequence[str]) -> dict[str, Any]:
+    """``name=value`` words as options of a method: numbers, true and false, texts; raises ``InputError``."""
+    found: dict[str, Any] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals or name in found:
+            raise InputError(f"{word!r} is not an option of its own: write name=value once, for example lr=0.01")
+        found[name] = _value(text)
+    return found
+
+
+def _value(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return {"true": True, "false": False}.get(text.lower(), text)
+
+
 def in_bytes(text: str) -> float:
     """A size such as 4GiB, 500 MB or 1e9 (bytes); raises ``InputError``."""
     match = _BYTES.fullmatch(text.strip())

@@ -24,6 +24,7 @@ except ImportError:  # not on Windows
 
 SCHEMA = 1
 ERRORS = {"rmse": "RMSE", "relative_l2": "relative L2 error", "loss": "loss", "gradient_norm": "gradient norm"}
+ERRORS |= {"test_accuracy": "accuracy on the test samples", "test_nll": "negative log-likelihood on the test samples"}
 COUNTS = {
     "function": "f",
     "gradient": "∇f",
@@ -73,7 +74,7 @@ def record_of(
         "seconds_setup": setup,
         "loss": result.fun,
         "gradient_norm": result.gradient_norm,
-        **{key: result.metrics.get(key) for key in ("rmse", "relative_l2")},
+        **{key: result.metrics.get(key) for key in ("rmse", "relative_l2", "test_accuracy", "test_nll")},
         "metrics": dict(result.metrics),
         "n_parameters": result.sizes[0],
         "n_residuals": rows,

@@ -31,11 +31,12 @@ class Status(Enum):
     NON_FINITE = "every step tried led to a point where the objective or its derivative is not finite"
     UNBOUNDED = "the objective appears to be unbounded below"
     INTERRUPTED = "the run was interrupted"
+    EPOCHS = "all epochs were trained"
 
     @property
     def converged(self) -> bool:
         """Whether the stop is a success."""
-        return self in (Status.GRADIENT, Status.TARGET)
+        return self in (Status.GRADIENT, Status.TARGET, Status.EPOCHS)
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Event:
     Attributes:
         level: 0 is the finest.
         iteration: its number on that level, from 1, over the whole run.
-        kind: "taylor" or "coarse".
+        kind: "taylor" or "coarse"; "epoch" in a training.
         accepted: whether the iterate moved.
         loss: objective after the iteration (of the coarse model on coarse levels).
         gradient_norm: ‖∇f‖ after the iteration.

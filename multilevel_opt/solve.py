@@ -1,10 +1,14 @@
-"""From a problem and the name of a method to a result and its record: what the command line calls."""
+"""From a problem and the name of a method to a result and its record: what the command line calls.
+
+A method is in one of two tables, and each table has its way to a result: ``METHODS`` minimizes the objective of a
+problem, on one level or several, and ``TRAINERS`` trains on its samples, a mini-batch at a time.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -19,6 +23,9 @@ from multilevel_opt.problem import Problem, completed
 from multilevel_opt.record import card_of, record_of
 from multilevel_opt.result import Event, Result
 from multilevel_opt.stopping import GradientNorm, Loss, MaxIterations, MaxSeconds, Metric, Stop
+from multilevel_opt.training import TRAINERS
+from multilevel_opt.training.run import Run as TrainingRun
+from multilevel_opt.training.run import Watchers
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,32 @@ class Run:
         return card_of(self.record)
 
 
+@dataclass(frozen=True)
+class Request:
+    """What is asked of a method, see ``solve``."""
+
+    name: str
+    method: str
+    levels: int | None = None
+    coarsening: str | None = None
+    curvature: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    until: Mapping[str, float] = field(default_factory=dict)
+    max_iterations: int = 1000
+    max_seconds: float | None = None
+    memory: float | None = None
+    callback: Callback | None = None
+    listener: Callable[[Event], None] | None = None
+    announce: Callable[[Hierarchy], None] | None = None
+    checkpoint: Path | None = None
+    resume: bool = False
+
+    def limits(self, problem: Problem) -> tuple[Stop, bool]:
+        """The stopping rule of targets and limits, and whether there are targets."""
+        rising = getattr(problem, "rising", ())
+        return stop_rule(self.until, problem.metrics, self.max_iterations, self.max_seconds, rising), bool(self.until)
+
+
 def solve(
     problem: Problem,
     method: str | None = None,
@@ -49,6 +82,7 @@ def solve(
     coarsening: str | None = None,
     curvature: str | None = None,
     cycle: Mapping[str, float] | None = None,
+    options: Mapping[str, Any] | None = None,
     until: Mapping[str, float] | None = None,
     max_iterations: int = 1000,
     max_seconds: float | None = None,
@@ -63,14 +97,15 @@ def solve(
 
     Args:
         problem: see ``Problem`` and ``completed``.
-        method: a key of ``METHODS``; None: see ``default_method``.
+        method: a key of ``METHODS`` or of ``TRAINERS``; None: the problem's own ``default_method``, else see there.
         name: of the problem, for the record.
         levels: number of levels; None for the method's default.
         coarsening: a key of the method's ``build``; None for the first of them that fits the problem.
         curvature: a key of ``variants.CURVATURES``; None for the method's own.
         cycle: options of ``Cycle`` by name, in place of those of the method.
+        options: options of the method by name: of a trainer such as ``lr``, otherwise the same as ``cycle``.
         until: targets by name: "loss", "gradient_norm", or a metric of the problem; the first one reached stops.
-        max_iterations: limit of iterations of the finest level.
+        max_iterations: limit of iterations of the finest level, or of epochs.
         max_seconds: limit of seconds of solving.
         memory: budget in bytes for dense linear algebra.
         callback: as for ``minimize``.
@@ -85,27 +120,105 @@ def solve(
     Raises:
         InputError: unknown method, coarsening, curvature or target, or bad start point; one sentence.
     """
-    called = name or type(problem).__name__.lower()
     problem = completed(problem)
-    method = default_method(problem) if method is None else method
-    chosen, n_levels, make = method_of(method, levels, coarsening)
-    solver = solver_of(chosen, curvature)
-    solver = solver.replace(cycle=cycle_of(solver.cycle, cycle or {}))
+    chosen = method or usual_method(problem)
+    check_method(chosen, levels, coarsening, curvature, options or {})
+    request = Request(
+        name or type(problem).__name__.lower(),
+        chosen,
+        levels,
+        coarsening,
+        curvature,
+        {**(cycle or {}), **(options or {})},
+        until or {},
+        max_iterations,
+        max_seconds,
+        memory,
+        callback,
+        listener,
+        announce,
+        checkpoint,
+        resume,
+    )
+    return _trained(problem, request) if chosen in TRAINERS else _minimized(problem, request)
+
+
+def check_method(
+    method: str,
+    levels: int | None = None,
+    coarsening: str | None = None,
+    curvature: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> None:
+    """Raises ``InputError`` for a method that does not exist, and for what it does not take."""
+    if method not in TRAINERS:
+        if method not in METHODS:
+            raise InputError(f"unknown method {method!r}: choose one of {', '.join([*METHODS, *TRAINERS])}")
+        solver = solver_of(method_of(method, levels, coarsening)[0], curvature)
+        cycle_of(solver.cycle, options or {})
+        return
+    given = {"levels": levels, "coarsening": coarsening, "curvature": curvature}
+    for name, value in given.items():
+        if value not in (None, 1):
+            raise InputError(f"method {method!r} trains on one level and takes no {name}={value}: leave it out")
+    TRAINERS[method].settings(method, options or {})
+
+
+def usual_method(problem: Problem) -> str:
+    """The problem's own ``default_method``, else that of its objective."""
+    return getattr(problem, "default_method", None) or default_method(problem)
+
+
+def scalar_of(method: str) -> str:
+    """What the scalar in the history of a method is called."""
+    return TRAINERS[method].scalar if method in TRAINERS else METHODS[method].scalar
+
+
+def iterations_of(method: str, problem: Any, limit: int) -> int:
+    """The iterations of a run at most: of a trainer the epochs of the problem, where those are fewer."""
+    return min(limit, problem.epochs) if method in TRAINERS and hasattr(problem, "epochs") else limit
+
+
+def _trained(problem: Any, asked: Request) -> Run:
+    """By the table ``TRAINERS``."""
+    if getattr(problem, "samples", None) is None:
+        known = ", ".join(METHODS)
+        raise UnsupportedCombination(
+            f"method {asked.method!r} trains on samples, and {asked.name} offers none: use one of {known}"
+        )
+    stop, targets = asked.limits(problem)
+    started = time.perf_counter()
+    watchers = Watchers(asked.callback, asked.listener, asked.checkpoint)
+    hierarchy = Hierarchy(problem.x0.numel())
+    run = TrainingRun(problem, TRAINERS[asked.method], asked.method, asked.options, stop, targets, watchers)
+    setup = time.perf_counter() - started
+    result = run.go(asked.resume)
+    record = record_of(problem, asked.name, asked.method, None, result, hierarchy, setup, asked.until)
+    return Run(result, hierarchy, record | {"method_options": dict(run.settings)})
+
+
+def _minimized(problem: Problem, asked: Request) -> Run:
+    """By the table ``METHODS``."""
+    chosen, n_levels, make = method_of(asked.method, asked.levels, asked.coarsening)
+    solver = solver_of(chosen, asked.curvature)
+    solver = solver.replace(cycle=cycle_of(solver.cycle, asked.options))
     bounds = getattr(problem, "x_bounds", None)
     if solver.curvature.residual and not problem.objective.has_residual:
         others = ", ".join(k for k, other in METHODS.items() if not other.solver.curvature.residual)
-        raise UnsupportedCombination(f"method {method!r} needs a residual, and {called} has none: use one of {others}")
+        raise UnsupportedCombination(
+            f"method {asked.method!r} needs a residual, and {asked.name} has none: use one of {others}"
+        )
     x0 = start_point(problem.x0)
     inside = region(bounds, x0).nearest(x0)
-    stop = stop_rule(until or {}, problem.metrics, max_iterations, max_seconds)
+    stop, _ = asked.limits(problem)
     started = time.perf_counter()
     objective = problem.objective
     if isinstance(objective, LeastSquares):
-        objective = within_memory(objective, inside, memory)
+        objective = within_memory(objective, inside, asked.memory)
     hierarchy = make(problem, objective, inside, n_levels, int(problem.parameters.get("seed", 0) or 0))
     setup = time.perf_counter() - started
-    if announce is not None:
-        announce(hierarchy)
+    if asked.announce is not None:
+        asked.announce(hierarchy)
     result = minimize(
         objective,
         x0,
@@ -113,20 +226,29 @@ def solve(
         hierarchy=hierarchy,
         bounds=bounds,
         stop=stop,
-        callback=callback,
-        listener=listener,
+        callback=asked.callback,
+        listener=asked.listener,
         monitors=problem.metrics,
-        checkpoint=checkpoint,
-        resume=resume,
+        checkpoint=asked.checkpoint,
+        resume=asked.resume,
     )
     kind = solver.curvature.name if solver.order > 1 else None
-    return Run(result, hierarchy, record_of(problem, called, method, kind, result, hierarchy, setup, until or {}))
+    record = record_of(problem, asked.name, asked.method, kind, result, hierarchy, setup, asked.until)
+    return Run(result, hierarchy, record | {"method_options": dict(asked.options)})
 
 
 def stop_rule(
-    until: Mapping[str, float], metrics: Mapping[str, Any], max_iterations: int, max_seconds: float | None
+    until: Mapping[str, float],
+    metrics: Mapping[str, Any],
+    max_iterations: int,
+    max_seconds: float | None,
+    rising: Collection[str] = (),
 ) -> Stop:
-    """The stopping rule of targets and limits; raises ``InputError`` for an unknown target or a bad value."""
+    """The stopping rule of targets and limits; metrics that are ``rising`` have to be at least their target.
+
+    Raises:
+        InputError: an unknown target or a bad value.
+    """
     fixed: dict[str, Callable[[float], Stop]] = {"loss": Loss, "gradient_norm": GradientNorm}
     rule: Stop = MaxIterations(max_iterations)
     if max_seconds is not None:
@@ -137,7 +259,7 @@ def stop_rule(
         if target in fixed:
             rule = fixed[target](value) | rule
         elif target in metrics:
-            rule = Metric(target, value) | rule
+            rule = Metric(target, value, target in rising) | rule
         else:
             known = ", ".join([*fixed, *metrics])
             raise InputError(f"unknown target {target!r}: choose one of {known}")

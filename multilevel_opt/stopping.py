@@ -135,16 +135,17 @@ class Loss(Stop):
 
 @dataclass(frozen=True)
 class Metric(Stop):
-    """An error measure, watched by a monitor of the same name, is at most ``target``."""
+    """A measure, watched by a monitor of the same name, is at most ``target``, or at least where it is ``rising``."""
 
     name: str
     target: float
+    rising: bool = False
 
     def __call__(self, progress: Progress) -> Verdict | None:
         value = progress.metrics.get(self.name, float("nan"))
-        if isnan(value) or value > self.target:
+        if isnan(value) or (value < self.target if self.rising else value > self.target):
             return None
-        return Status.TARGET, f"{self.name} {value:.3g} <= {self.target:g}"
+        return Status.TARGET, f"{self.name} {value:.3g} {'>=' if self.rising else '<='} {self.target:g}"
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,11 @@
 """The gallery: one file per problem, written with the public names of ``multilevel_opt`` only."""
 
+from problems.autoencoder import Autoencoder
 from problems.burgers import Burgers
 from problems.burgers_inverse import BurgersInverse
 from problems.cavity import Cavity
 from problems.conductivity_inverse import ConductivityInverse
+from problems.classification import MLPClassifier
 from problems.dirichlet import Dirichlet, Dirichlet1D, Dirichlet3D
 from problems.fit import Fit
 from problems.grid import GridProblem
@@ -24,6 +26,7 @@ from problems.variational import JournalBearing, Membrane, Torsion
 
 __all__ = [
     "MGH",
+    "Autoencoder",
     "Bratu",
     "Burgers",
     "BurgersInverse",
@@ -40,6 +43,7 @@ __all__ = [
     "JournalBearing",
     "Kovasznay",
     "Liouville",
+    "MLPClassifier",
     "Membrane",
     "MinimalSurface",
     "MoreBV",

@@ -11,7 +11,7 @@ its plain formula there and recurrent layers without cuDNN, since their fused ke
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -66,8 +66,7 @@ class Samples:
 
     def rows(self, ids: Ids, ledger: Ledger | None = None) -> Objective:
         """The mean loss of the samples ``ids`` as an objective of x."""
-        chosen = self._ids(ids)
-        inputs, targets = self.inputs[chosen], self.targets[chosen]
+        inputs, targets = self._select(ids)
         return Rows(self.module, lambda x: self.loss(self.outputs(x, inputs), targets), ledger)
 
     def outputs(self, x: Tensor, inputs: Tensor) -> Tensor:
@@ -108,16 +107,36 @@ class Samples:
         found: Tensor = product.detach()
         return found
 
+    @torch.no_grad()
+    def means(self, measures: Mapping[str, Loss], x: Tensor | None = None, chunk: int = 1000) -> dict[str, float]:
+        """The means over all samples of some measures of (outputs, targets), in ``eval`` mode, a chunk at a time."""
+        point, mode = self._point(x), self.module.training
+        totals = dict.fromkeys(measures, 0.0)
+        self.module.eval()
+        try:
+            for inputs, targets in zip(self.inputs.split(chunk), self.targets.split(chunk), strict=True):
+                outputs = self.outputs(point, inputs)
+                for name, measure in measures.items():
+                    totals[name] += float(measure(outputs, targets)) * len(inputs)
+        finally:
+            self.module.train(mode)
+        return {name: total / len(self) for name, total in totals.items()}
+
     def _point(self, x: Tensor | None) -> Tensor:
         return self.x if x is None else x
 
     def _outputs(self, point: Tensor, ids: Ids, like: Tensor | None = None, name: str = "") -> Tensor:
-        outputs = self.outputs(point, self.inputs[self._ids(ids)])
+        outputs = self.outputs(point, self._select(ids)[0])
         if like is not None and like.shape != outputs.shape:
             raise ShapeError(
                 f"{name} has shape {tuple(like.shape)}, the outputs have {tuple(outputs.shape)}: make them the same"
             )
         return outputs
+
+    def _select(self, ids: Ids) -> tuple[Tensor, Tensor]:
+        """Inputs and targets; of a slice without a copy."""
+        chosen = ids if isinstance(ids, slice) else self._ids(ids)
+        return self.inputs[chosen], self.targets[chosen]
 
     def _ids(self, ids: Ids) -> Tensor:
         device = self.inputs.device

@@ -19,7 +19,17 @@ KEYS = (
     *("schema", "problem", "parameters", "method", "curvature", "levels", "seed", "status", "message", "converged"),
     *("target", "iterations", "iterations_per_level", "trials", "coarse_steps", "coarse_steps_rejected"),
     *("evaluations", "flops", "flops_per_level", "seconds", "seconds_setup", "loss", "gradient_norm", "rmse"),
-    *("relative_l2", "metrics", "n_parameters", "n_residuals", "level_parameters", "level_residuals", "level_kinds"),
+    *(
+        "relative_l2",
+        "test_accuracy",
+        "test_nll",
+        "metrics",
+        "n_parameters",
+        "n_residuals",
+        "level_parameters",
+        "level_residuals",
+        "level_kinds",
+    ),
     *("level_nnz", "linear_algebra", "notes", "device", "dtype", "peak_memory_bytes", "versions"),
 )
 

@@ -61,6 +61,7 @@ class Spec:
         levels: as for ``solve``.
         coarsening: as for ``solve``.
         curvature: as for ``solve``.
+        options: of the method, by name.
         until: targets.
         max_iterations: as for ``solve``.
         max_seconds: as for ``solve``.
@@ -73,6 +74,7 @@ class Spec:
     levels: int | None = None
     coarsening: str | None = None
     curvature: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
     until: Mapping[str, float] = field(default_factory=dict)
     max_iterations: int = 1000
     max_seconds: float | None = None
@@ -85,6 +87,8 @@ class Spec:
         options = {"--levels": self.levels, "--coarsening": self.coarsening, "--curvature": self.curvature}
         limits = {"--max-iterations": self.max_iterations, "--max-seconds": self.max_seconds, "--memory": self.memory}
         words += _options(options)
+        for name, value in self.options.items():
+            words += ["--option", f"{name}={value}"]
         for name, value in self.until.items():
             words += ["--until", f"{name}={value:g}"]
         return shlex.join([*words, *_options(limits)])
@@ -269,6 +273,8 @@ def _valid(name: str, value: Any) -> bool:
         return isinstance(value, str)
     if name == "assignments":
         return isinstance(value, list) and all(isinstance(word, str) for word in value)
+    if name == "options":
+        return isinstance(value, dict) and all(isinstance(item, str | int | float) for item in value.values())
     if name == "until":
         return isinstance(value, dict) and all(_valid("target", target) for target in value.values())
     kinds = (int,) if name in ("levels", "max_iterations") else (int, float)

@@ -18,6 +18,7 @@ from scipy import optimize
 from torch import Tensor
 
 from multilevel_opt.errors import InputError, UnsupportedCombination
+from multilevel_opt.settings import filled
 from multilevel_opt.study import peer_deepxde
 from multilevel_opt.study.watch import Array, Watched
 
@@ -54,15 +55,7 @@ class Peer:
         """
         if self.module and find_spec(self.module) is None:
             raise InputError(f"method {name!r} needs {self.package}: pip install {self.package}")
-        for key, value in options.items():
-            if key not in self.options:
-                known = ", ".join(f"{option}={default}" for option, default in self.options.items()) or "none"
-                raise InputError(f"unknown option {key!r} of method {name!r}: the options are {known}")
-            default = self.options[key]
-            kinds = (int, float) if isinstance(default, float) else (type(default),)
-            if not isinstance(value, kinds) or isinstance(value, bool):
-                raise InputError(f"option {key}={value!r} of method {name!r} is not like its default {default!r}")
-        return {**self.options, **options}
+        return filled(name, self.options, options)
 
 
 def _scipy_squares(method: str, watched: Watched, options: Mapping[str, Any]) -> str:

@@ -1,0 +1,160 @@
+"""Training through ``solve``: epochs, targets, limits, and runs that go on exactly where they stopped."""
+
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import multilevel_opt as mlo
+from multilevel_opt import InputError, Status, UnsupportedCombination, cli, ledger
+from multilevel_opt.training import TRAINERS
+from problems import Autoencoder, MLPClassifier, Poisson
+
+QUICK = {"epochs": 3, "rows": 400, "batch": 50, "width": 16}
+
+
+def history(run: mlo.solve) -> list[tuple[int, float, float]]:
+    return [(event.iteration, event.loss, event.metrics["test_nll"]) for event in run.result.history]
+
+
+@pytest.mark.parametrize("method", TRAINERS)
+def test_every_method_lowers_the_loss_and_fills_the_record(method: str) -> None:
+    problem = MLPClassifier(**QUICK)
+    before = problem.samples.means({"loss": problem.samples.loss})["loss"]
+    run = mlo.solve(problem, method)
+    record = run.record
+    assert run.result.status is Status.EPOCHS
+    assert run.result.success
+    assert record["loss"] < before
+    assert record["iterations"] == 3
+    assert 0 <= record["test_accuracy"] <= 1
+    assert record["test_accuracy"] == pytest.approx(1 - record["metrics"]["test_error"])
+    assert record["test_nll"] > 0
+    assert record["evaluations"]["gradient"][0] >= 24
+    forward = 2 * 50 * (64 * 16 + 16 * 8 + 8 * 10)
+    gradient = 2 * forward + 2 * 50 * (16 * 8 + 8 * 10)  # no derivative with respect to the pictures
+    assert record["flops"] >= record["evaluations"]["gradient"][0] * gradient
+    assert record["method_options"] == dict(TRAINERS[method].options)
+    json.dumps(record)
+    assert mlo.solve(problem, method).record["loss"] == record["loss"]  # the same start, the same order
+    assert torch.equal(problem.samples.x, run.result.x)
+
+
+def test_the_parameters_are_those_of_the_slides() -> None:
+    net = MLPClassifier.network(MLPClassifier(), _Pixels(784), 10)  # type: ignore[arg-type]
+    assert sum(p.numel() for p in net.parameters()) == 109_386
+
+
+class _Pixels:
+    def __init__(self, pixels: int) -> None:
+        self.pixels = pixels
+
+
+def test_a_target_that_rises_and_one_that_falls() -> None:
+    problem = MLPClassifier(**QUICK | {"epochs": 40})
+    run = mlo.solve(problem, "adam", options={"lr": 0.01}, until={"test_accuracy": 0.6})
+    assert run.result.status is Status.TARGET
+    assert "test_accuracy" in run.result.message
+    assert ">= 0.6" in run.result.message
+    assert run.record["test_accuracy"] >= 0.6
+    assert run.result.nit < 40
+    fall = mlo.solve(problem, "adam", options={"lr": 0.01}, until={"test_error": 0.4})
+    assert fall.result.nit == run.result.nit
+    missed = mlo.solve(MLPClassifier(**QUICK), "sgd", until={"test_accuracy": 1.0})
+    assert (missed.result.status, missed.result.success) == (Status.MAX_ITERATIONS, False)
+
+
+@pytest.mark.parametrize("method", TRAINERS)
+def test_an_interrupted_run_goes_on_bit_for_bit(method: str, tmp_path: Path) -> None:
+    straight = mlo.solve(MLPClassifier(**QUICK | {"epochs": 4}), method)
+
+    def interrupt(event: mlo.Event) -> None:
+        if event.iteration == 2 and not again:
+            raise KeyboardInterrupt
+
+    again = False
+    path = tmp_path / "checkpoint.pt"
+    stopped = mlo.solve(MLPClassifier(**QUICK | {"epochs": 4}), method, listener=interrupt, checkpoint=path)
+    assert stopped.result.status is Status.INTERRUPTED
+    assert stopped.result.nit == 1
+    again = True
+    onward = mlo.solve(MLPClassifier(**QUICK | {"epochs": 4}), method, listener=interrupt, checkpoint=path, resume=True)
+    assert history(onward) == history(straight)
+    assert torch.equal(onward.result.x, straight.result.x)
+    assert onward.record["evaluations"] == straight.record["evaluations"]
+
+
+def test_a_limit_of_seconds_ends_within_an_epoch_which_is_finished_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "checkpoint.pt"
+    straight = mlo.solve(MLPClassifier(**QUICK), "sgd")
+    ticks = itertools.count()
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger.time, "perf_counter", lambda: float(next(ticks)))
+        cut = mlo.solve(MLPClassifier(**QUICK), "sgd", max_seconds=25, checkpoint=path)
+    assert cut.result.status is Status.MAX_SECONDS
+    assert [event.note for event in cut.result.history][-1] == "a part of an epoch"
+    assert cut.result.nit == len(cut.result.history) - 1 < 3
+    onward = mlo.solve(MLPClassifier(**QUICK), "sgd", checkpoint=path, resume=True)
+    assert history(onward) == history(straight)
+
+
+def test_a_run_that_blows_up_returns_its_best_weights_and_says_so() -> None:
+    problem = MLPClassifier(**QUICK)
+    before = problem.samples.means({"loss": problem.samples.loss})["loss"]
+    run = mlo.solve(problem, "momentum", options={"lr": 1e38})
+    assert run.result.status is Status.NON_FINITE
+    assert not run.result.success
+    assert run.record["loss"] == pytest.approx(before)
+    assert bool(torch.isfinite(run.result.x).all())
+
+
+def test_random_numbers_outside_are_untouched() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    mlo.solve(MLPClassifier(**QUICK | {"epochs": 1}), "sgd")
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_any_solver_takes_the_problem_as_a_function_of_its_weights() -> None:
+    problem = MLPClassifier(epochs=1, rows=60, width=4, dtype="float64")
+    run = mlo.solve(problem, "tr2", max_iterations=5)
+    assert run.record["loss"] < problem.samples.loss_grad(slice(None), problem.x0)[0]
+
+
+def test_what_does_not_fit_is_refused_in_one_sentence() -> None:
+    problem = MLPClassifier(**QUICK)
+    cases = [
+        (lambda: mlo.solve(Poisson(nu=5, width=8), "adam"), UnsupportedCombination, "trains on samples"),
+        (lambda: mlo.solve(problem, "adam", levels=2), InputError, "takes no levels=2"),
+        (lambda: mlo.solve(problem, "adam", options={"rate": 1.0}), InputError, "the options are lr=0.001"),
+        (lambda: mlo.solve(problem, "adam", options={"lr": "much"}), InputError, "not like its default"),
+        (lambda: mlo.solve(problem, "adan"), InputError, "unknown method 'adan'"),
+        (lambda: mlo.solve(problem, "adam", until={"accuracy": 0.5}), InputError, "unknown target"),
+        (lambda: MLPClassifier(epochs=0), InputError, "epochs=0"),
+        (lambda: MLPClassifier(dtype="half"), InputError, "unknown dtype"),
+        (lambda: Autoencoder(shape="round"), InputError, "unknown shape"),
+    ]
+    for call, error, words in cases:
+        with pytest.raises(error, match=words):
+            call()
+
+
+def test_the_command_line_trains_writes_a_folder_and_resumes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["mlp", "rows=300", "width=8", "epochs=2", "--option", "lr=0.01", "--out", str(tmp_path / "run"), "--quiet"]
+    assert cli.main(["solve", *words, "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["method"] == "adam"
+    assert record["method_options"]["lr"] == 0.01
+    assert (tmp_path / "run" / "report.html").exists()
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["options"] == {"lr": 0.01}
+    assert cli.main(["resume", str(tmp_path / "run")]) == 0
+    assert "nothing to resume" in capsys.readouterr().err
+    assert cli.main(["solve", "mlp", "--method", "adam", "--option", "lr"]) == 2
+    assert cli.main(["solve", "mlp", "epochs=1", "rows=100", "--until", "test_accuracy=1", "--quiet"]) == 1
