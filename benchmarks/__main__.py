@@ -21,6 +21,7 @@ from benchmarks import (
     secant,
     separable,
     studies,
+    training,
 )
 from benchmarks.measure import say
 
@@ -38,6 +39,7 @@ BENCHMARKS: dict[str, Callable[[Sequence[int]], None]] = {
     "grids": grids.run,
     "mgh": mgh.run,
     "studies": studies.run,
+    "training": training.run,
 }
 
 DEFAULT = ("iteration", "jacobian", "levels", "peers", "studies")

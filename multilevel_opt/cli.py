@@ -115,11 +115,11 @@ def solve(
         levels,
         coarsening,
         curvature,
-        settings(option or ()),
         targets(until or ()),
         max_iterations,
         max_seconds,
         None if memory is None else in_bytes(memory),
+        settings(option or ()),
     )
     if method is not None:
         check_method(method, levels, coarsening, curvature, spec.options)

@@ -17,6 +17,7 @@ import multilevel_opt as mlo
 from multilevel_opt import cli
 from multilevel_opt.methods import METHODS
 from multilevel_opt.study.folder import FILES
+from multilevel_opt.training import TRAINERS
 from problems import Poisson
 from problems.burgers import cole_hopf
 
@@ -64,6 +65,14 @@ EXPECTED: dict[str, Callable[[Names], bool]] = {
         and n["again"].nit == 5
         and all(torch.isfinite(one.residual(one.x0)).all() for one in n["variants"])
         and len(n["refined"].interior_points) == 120
+    ),
+    "training.md": lambda n: (
+        n["optimizer"].last.accepted
+        and n["loss"] < 1.0
+        and n["result"].fun < n["f"].rows(range(200))(n["f"].x)
+        and n["lbfgs"].counts["pairs_accepted"] > 50
+        and n["lbfgs"].counts["gradients"] < 65
+        and n["run"].record["test_accuracy"] > 0.5
     ),
     "theory.md": lambda n: n["counted"] == pytest.approx(n["by_hand"], rel=1e-12),
     "tutorial.md": lambda n: (
@@ -212,7 +221,7 @@ def test_every_key_of_a_record_and_column_of_the_history_is_in_the_reference() -
     reference = text(DOCS / "reference.md")
     record = mlo.solve(Poisson(nu=5, width=16), "galerkin", max_iterations=1).record
     columns = {field.name for field in fields(mlo.Event)} - {"metrics"}
-    missing = {name for name in {*record, *columns, *METHODS, *FILES} if f"`{name}`" not in reference}
+    missing = {name for name in {*record, *columns, *METHODS, *TRAINERS, *FILES} if f"`{name}`" not in reference}
     assert missing == set()
 
 

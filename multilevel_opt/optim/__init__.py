@@ -11,5 +11,6 @@ from multilevel_opt.optim.report import StepReport
 from multilevel_opt.optim.safe import Safe, Value
 from multilevel_opt.optim.sampler import OverlapSampler
 from multilevel_opt.optim.sgd_bb import SGDBB
+from multilevel_opt.optim.svrg_bb import SVRGBB
 
-__all__ = ["SGDBB", "Batch", "MultiBatchLBFGS", "Multilevel", "OverlapSampler", "Safe", "StepReport", "Value"]
+__all__ = ["SGDBB", "SVRGBB", "Batch", "MultiBatchLBFGS", "Multilevel", "OverlapSampler", "Safe", "StepReport", "Value"]

@@ -61,11 +61,11 @@ class Spec:
         levels: as for ``solve``.
         coarsening: as for ``solve``.
         curvature: as for ``solve``.
-        options: of the method, by name.
         until: targets.
         max_iterations: as for ``solve``.
         max_seconds: as for ``solve``.
         memory: as for ``solve``.
+        options: of the method, by name.
     """
 
     problem: str
@@ -74,11 +74,11 @@ class Spec:
     levels: int | None = None
     coarsening: str | None = None
     curvature: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
     until: Mapping[str, float] = field(default_factory=dict)
     max_iterations: int = 1000
     max_seconds: float | None = None
     memory: float | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def command(self) -> str:

@@ -144,8 +144,8 @@ class Run:
         gradients = self.opt.counts["gradients"] - before["gradients"]
         losses = self.opt.counts["losses"] - before["losses"]
         ledger = self.recorder.ledgers[0]
-        ledger.count("gradient", gradients * self._flops, times=int(gradients))
-        ledger.count("function", losses * self._flops / 3, times=int(losses))
+        ledger.count("gradient", gradients * self._flops, times=round(gradients))
+        ledger.count("function", losses * self._flops / 3, times=round(losses))
 
     def _record(self, whole: bool) -> Event:
         x = self.samples.x

@@ -122,6 +122,10 @@ def _sgd_bb(samples: Samples, epoch: int, options: Mapping[str, Any]) -> optim.S
     return optim.SGDBB(samples.module, epoch=epoch, **options)
 
 
+def _svrg_bb(samples: Samples, epoch: int, options: Mapping[str, Any]) -> optim.Safe:
+    return optim.SVRGBB(samples.module, samples, inner=2 * epoch, **options)
+
+
 def _adam(parameters: Any, lr: float, beta1: float, beta2: float, epsilon: float) -> torch.optim.Optimizer:
     return torch.optim.Adam(parameters, lr, (beta1, beta2), epsilon)
 
@@ -149,6 +153,9 @@ TRAINERS: dict[str, Trainer] = {
     ),
     "sgd-bb": Trainer(
         _sgd_bb, "stochastic gradients with Barzilai-Borwein learning rates", {"lr": 0.1, "stabilization": 0.0}
+    ),
+    "svrg-bb": Trainer(
+        _svrg_bb, "stochastic gradients of reduced variance with Barzilai-Borwein learning rates", {"lr": 0.1}
     ),
     "multibatch-lbfgs": Trainer(
         partial(_own, optim.MultiBatchLBFGS),

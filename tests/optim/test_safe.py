@@ -13,11 +13,20 @@ from multilevel_opt import InputError, ShapeError, optim
 from multilevel_opt.objective.samples import Samples
 
 Make = Callable[..., optim.Safe]
+
+
 OPTIMIZERS: dict[str, Make] = {
-    "sgd-bb": lambda model, lr=0.1, **options: optim.SGDBB(model, lr, epoch=5, **options),
-    "sgd-bb-stabilized": lambda model, lr=0.1, **options: optim.SGDBB(model, lr, epoch=3, stabilization=0.1, **options),
-    "lbfgs": lambda model, lr=0.1, **options: optim.MultiBatchLBFGS(model, lr, memory=4, **options),
-    "lbfgs-damped": lambda model, lr=0.1, **options: optim.MultiBatchLBFGS(model, lr, pairs="damped", **options),
+    "sgd-bb": lambda model, lr=0.1, of=None, **options: optim.SGDBB(model, lr, epoch=5, **options),
+    "sgd-bb-stabilized": lambda model, lr=0.1, of=None, **options: optim.SGDBB(
+        model, lr, epoch=3, stabilization=0.1, **options
+    ),
+    "svrg-bb": lambda model, lr=0.1, of=None, **options: optim.SVRGBB(
+        model, samples(of or model), lr, inner=10, **options
+    ),
+    "lbfgs": lambda model, lr=0.1, of=None, **options: optim.MultiBatchLBFGS(model, lr, memory=4, **options),
+    "lbfgs-damped": lambda model, lr=0.1, of=None, **options: optim.MultiBatchLBFGS(
+        model, lr, pairs="damped", **options
+    ),
 }
 every = pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
 
@@ -145,7 +154,7 @@ def test_groups_have_their_own_rates_and_frozen_parameters_stay(make: Make) -> N
         {"params": model[0].parameters(), "lr": 1e-12},
         {"params": [*model[1].parameters(), *model[4].parameters()]},
     ]
-    opt = make(groups, 0.2)
+    opt = make(groups, 0.2, of=model)
     for batch, k in zip(batches(data), range(12), strict=False):
         if k == 6:
             model[4].bias.requires_grad_(False)
