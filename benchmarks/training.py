@@ -19,7 +19,7 @@ from benchmarks.measure import say, short, show
 from multilevel_opt.training.trainers import Plain
 from problems.autoencoder import SHAPES, entropy, network
 
-ROWS, UNKNOWNS, DECADES, DECAY = 4096, 50, 1.5, 1e-4
+ROWS, UNKNOWNS, DECADES = 4096, 50, 1.0
 STEPS, MEMORY, OVERLAP = 200, 10, 0.25
 SIZES, RATES = (64, 256, 1024), (1.0, 0.1, 0.02)
 PUBLISHED = {  # torch LBFGS, overlap 25 %, full overlap, of the study that set the target, on data of its own
@@ -72,11 +72,8 @@ def regression(seed: int) -> tuple[Logit, mlo.Samples]:
     truth = torch.randn(UNKNOWNS, generator=generator, dtype=torch.float64) / scales.sqrt()
     chance = torch.rand(ROWS, generator=generator, dtype=torch.float64)
     model = Logit(UNKNOWNS)
-
-    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
-        return F.binary_cross_entropy_with_logits(outputs, targets) + DECAY / 2 * model.w.square().sum()
-
-    return model, mlo.Samples(model, loss, inputs, (chance < torch.sigmoid(inputs @ truth)).double())
+    classes = (chance < torch.sigmoid(inputs @ truth)).double()
+    return model, mlo.Samples(model, F.binary_cross_entropy_with_logits, inputs, classes)
 
 
 def gap(seed: int, kind: str, size: int, lr: float) -> float:

@@ -32,7 +32,8 @@ class Samples:
 
     Args:
         module: maps inputs of shape (k, …) to outputs; its trainable parameters are the vector x.
-        loss: (outputs, targets) -> the **mean** over the k samples, a scalar, as ``nn.functional.cross_entropy``.
+        loss: (outputs, targets) -> the **mean** over the k samples, a scalar, as ``nn.functional.cross_entropy``; of
+            its arguments alone, since weights that it reads from the module are not x.
         inputs: shape (m, …).
         targets: shape (m, …), on the same device.
 

@@ -1,4 +1,4 @@
-"""What the cells of a study can run: our own methods (``METHODS``) and those of others (``PEERS``)."""
+"""What the cells of a study can run: our own methods (``METHODS``, ``TRAINERS``) and those of others (``PEERS``)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from multilevel_opt.methods import METHODS, cycle_of, method_of, solver_of
 from multilevel_opt.problem import Problem
 from multilevel_opt.record import record_of
 from multilevel_opt.result import Result
-from multilevel_opt.solve import solve, stop_rule
+from multilevel_opt.solve import Run, solve, stop_rule
 from multilevel_opt.stopping import Verdict
 from multilevel_opt.study import watch
 from multilevel_opt.study.peers import PEERS
+from multilevel_opt.training import TRAINERS
 
 COLUMNS = ("iteration", "flops", "seconds", "loss", "gradient_norm")
 ROWS = 200
-STUDY = {"problem", "method", "name", "until", "max_iterations", "max_seconds", "memory"}
+STUDY = {"problem", "method", "name", "until", "max_iterations", "max_seconds", "memory", "options"}
 HOOKS = {"callback", "listener", "announce", "checkpoint", "resume"}
 UNKNOWN = ("flops", "flops_per_level", "trials")  # nobody counts inside a peer
 OPTIONS = tuple(name for name in inspect.signature(solve).parameters if name not in STUDY | HOOKS)
@@ -33,8 +34,11 @@ def check_method(method: str, options: Mapping[str, Any]) -> None:
     if method in PEERS:
         PEERS[method].settings(method, options)
         return
+    if method in TRAINERS:
+        TRAINERS[method].settings(method, options)
+        return
     if method not in METHODS:
-        raise InputError(f"unknown method {method!r}: choose one of {', '.join([*METHODS, *PEERS])}")
+        raise InputError(f"unknown method {method!r}: choose one of {', '.join([*METHODS, *TRAINERS, *PEERS])}")
     for name in options:
         if name not in OPTIONS:
             raise InputError(f"unknown option {name!r} of method {method!r}: the options are {', '.join(OPTIONS)}")
@@ -57,7 +61,7 @@ class Task:
 
     Attributes:
         problem: name of the problem.
-        method: a key of ``METHODS`` or ``PEERS``.
+        method: a key of ``METHODS``, ``TRAINERS`` or ``PEERS``.
         options: of the method.
         until: targets by name.
         budget: ``max_iterations``, ``max_seconds``, ``memory``.
@@ -72,7 +76,8 @@ class Task:
 
 def solved(problem: Problem, task: Task) -> tuple[dict[str, Any], list[str], History]:
     """The record of a run, and the columns and rows of its history."""
-    record, rows = (_peer if task.method in PEERS else _ours)(problem, task)
+    run = _peer if task.method in PEERS else _trainer if task.method in TRAINERS else _ours
+    record, rows = run(problem, task)
     return record, [*COLUMNS, *problem.metrics], thinned(rows)
 
 
@@ -88,11 +93,26 @@ def _ours(problem: Problem, task: Task) -> tuple[dict[str, Any], History]:
     start = problem.objective.expand(problem.x0, 1)
     first = [0.0, 0.0, float(start.value), float(start.gradient.norm())]
     rows: History = [[0, *first, *(metric(problem.x0) for metric in problem.metrics.values())]]
-    for event in run.result.history:
-        if event.level == 0:
-            known = [event.iteration, event.flops, event.seconds, event.loss, event.gradient_norm]
-            rows.append([*known, *(event.metrics.get(key) for key in problem.metrics)])
-    return run.record, rows
+    return run.record, [*rows, *_events(run, problem)]
+
+
+def _trainer(problem: Problem, task: Task) -> tuple[dict[str, Any], History]:
+    samples = getattr(problem, "samples", None)
+    first: History = []
+    if samples is not None:  # before the training, while running means are those of the start
+        loss = samples.means({"loss": samples.loss}, problem.x0)["loss"]
+        first = [[0, 0.0, 0.0, loss, None, *(metric(problem.x0) for metric in problem.metrics.values())]]
+    run = solve(problem, task.method, name=task.problem, until=task.until, options=task.options, **task.budget)
+    return run.record, [*first, *_events(run, problem)]
+
+
+def _events(run: Run, problem: Problem) -> History:
+    """A row for every iteration of the finest level."""
+    return [
+        [e.iteration, e.flops, e.seconds, e.loss, e.gradient_norm, *(e.metrics.get(key) for key in problem.metrics)]
+        for e in run.result.history
+        if e.level == 0
+    ]
 
 
 def _peer(problem: Problem, task: Task) -> tuple[dict[str, Any], History]:

@@ -79,7 +79,7 @@ class MethodTable(Table):
 
     Attributes:
         name: as tables and pictures call it.
-        method: a key of ``METHODS`` or of ``PEERS``.
+        method: a key of ``METHODS``, ``TRAINERS`` or ``PEERS``.
         options: of the method.
     """
 

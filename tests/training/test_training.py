@@ -158,3 +158,21 @@ def test_the_command_line_trains_writes_a_folder_and_resumes(
     assert "nothing to resume" in capsys.readouterr().err
     assert cli.main(["solve", "mlp", "--method", "adam", "--option", "lr"]) == 2
     assert cli.main(["solve", "mlp", "epochs=1", "rows=100", "--until", "test_accuracy=1", "--quiet"]) == 1
+
+
+def test_a_study_compares_methods_of_training(tmp_path: Path) -> None:
+    study = tmp_path / "digits.toml"
+    methods = "".join(f'[[methods]]\nname = "{name}"\nmethod = "{name}"\n' for name in ("adam", "sgd-bb"))
+    study.write_text(
+        'name = "digits"\nseeds = "0-1"\nuntil = { test_error = 0.5 }\n[budget]\nmax_iterations = 3\nmax_seconds = 60\n'
+        '[[problems]]\nproblem = "mlp"\nparameters = { epochs = 3, width = 16, rows = 300, batch = 30 }\n' + methods
+    )
+    assert cli.main(["study", str(study), "--out", str(tmp_path / "out"), "--quiet"]) == 0
+    records = mlo.Records.load(tmp_path / "out")
+    assert len(records) == 4
+    for record in records:
+        assert record["error"] is None
+        assert record["history_columns"][-3:] == ["test_accuracy", "test_nll", "test_error"]
+        assert record["history"][0][0] == 0
+        assert len(record["history"]) == record["iterations"] + 1
+    assert cli.main(["report", str(tmp_path / "out")]) == 0
