@@ -181,6 +181,45 @@ WORKS: dict[str, str] = {
   year    = {1996},
   doi     = {10.1137/S1052623493252985}
 }""",
+    "robbins1951": """@article{robbins1951,
+  author  = {Robbins, Herbert and Monro, Sutton},
+  title   = {A Stochastic Approximation Method},
+  journal = {The Annals of Mathematical Statistics},
+  volume  = {22},
+  number  = {3},
+  pages   = {400--407},
+  year    = {1951}
+}""",
+    "polyak1964": """@article{polyak1964,
+  author  = {Polyak, Boris T.},
+  title   = {Some Methods of Speeding Up the Convergence of Iteration Methods},
+  journal = {USSR Computational Mathematics and Mathematical Physics},
+  volume  = {4},
+  number  = {5},
+  pages   = {1--17},
+  year    = {1964}
+}""",
+    "kingma2015": """@inproceedings{kingma2015,
+  author    = {Kingma, Diederik P. and Ba, Jimmy},
+  title     = {{A}dam: A Method for Stochastic Optimization},
+  booktitle = {International Conference on Learning Representations},
+  year      = {2015},
+  note      = {arXiv:1412.6980}
+}""",
+    "tan2016": """@inproceedings{tan2016,
+  author    = {Tan, Conghui and Ma, Shiqian and Dai, Yu-Hong and Qian, Yuqiu},
+  title     = {{B}arzilai--{B}orwein Step Size for Stochastic Gradient Descent},
+  booktitle = {Advances in Neural Information Processing Systems 29},
+  year      = {2016},
+  note      = {arXiv:1605.04131}
+}""",
+    "berahas2016": """@inproceedings{berahas2016,
+  author    = {Berahas, Albert S. and Nocedal, Jorge and Tak{\'a}{\v{c}}, Martin},
+  title     = {A Multi-Batch {L-BFGS} Method for Machine Learning},
+  booktitle = {Advances in Neural Information Processing Systems 29},
+  year      = {2016},
+  note      = {arXiv:1605.06049}
+}""",
 }
 
 METHODS: dict[str, tuple[str, ...]] = {
@@ -202,6 +241,16 @@ METHODS: dict[str, tuple[str, ...]] = {
     "tr2-steihaug": ("steihaug1983", "gratton2008"),
 }
 
+TRAINERS: dict[str, tuple[str, ...]] = {
+    "sgd": ("robbins1951",),
+    "momentum": ("polyak1964",),
+    "adam": ("kingma2015",),
+    "lbfgs": ("liu1989",),
+    "sgd-bb": ("tan2016",),
+    "svrg-bb": ("tan2016",),
+    "multibatch-lbfgs": ("berahas2016", "byrd1994"),
+}
+
 COARSENINGS: dict[str, tuple[str, ...]] = {"amg": ("ruge1987", "bell2023")}
 DEFAULT_COARSENING = {"rlm": "amg"}
 
@@ -215,8 +264,9 @@ CURVATURES: dict[str, tuple[str, ...]] = {
 
 def bibtex(method: str, coarsening: str | None = None, curvature: str | None = None) -> str:
     """The entries of a method with its coarsening and curvature; raises ``InputError`` for an unknown method."""
-    if method not in METHODS:
-        raise InputError(f"unknown method {method!r}: choose one of {', '.join(METHODS)}")
+    methods = METHODS | TRAINERS
+    if method not in methods:
+        raise InputError(f"unknown method {method!r}: choose one of {', '.join(methods)}")
     chosen = coarsening if coarsening is not None else DEFAULT_COARSENING.get(method, "")
-    keys = *METHODS[method], *COARSENINGS.get(chosen, ()), *CURVATURES.get(curvature or "", ())
+    keys = *methods[method], *COARSENINGS.get(chosen, ()), *CURVATURES.get(curvature or "", ())
     return "\n\n".join(WORKS[key] for key in keys)

@@ -24,7 +24,7 @@ from multilevel_opt import catalogue, citations, listing, registry
 from multilevel_opt.callbacks import Progress
 from multilevel_opt.checkpoint import finite
 from multilevel_opt.interruption import interruptible
-from multilevel_opt.methods import METHODS, method_of, solver_of
+from multilevel_opt.methods import METHODS
 from multilevel_opt.options import few_threads, in_bytes, positive, sentence, settings, targets, with_options
 from multilevel_opt.result import Event, Status
 from multilevel_opt.solve import Run, check_method, iterations_of, scalar_of, usual_method
@@ -179,12 +179,12 @@ def check(problem: ProblemName, parameters: Words = None) -> None:
 
 @app.command()
 def cite(
-    method: Annotated[str, typer.Argument(help=f"one of {', '.join(METHODS)}", show_default=False)],
+    method: Annotated[str, typer.Argument(help=f"one of {', '.join([*METHODS, *TRAINERS])}", show_default=False)],
     coarsening: Annotated[str | None, typer.Option(help="as for solve")] = None,
     curvature: Curvature = None,
 ) -> None:
     """Print BibTeX of what a method uses."""
-    solver_of(method_of(method, None, coarsening)[0], curvature)
+    check_method(method, None, coarsening, curvature)
     sys.stdout.write(citations.bibtex(method, coarsening, curvature) + "\n")
 
 

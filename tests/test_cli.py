@@ -475,10 +475,11 @@ def test_cite_adds_the_works_of_a_curvature(capsys: pytest.CaptureFixture[str]) 
 
 def test_every_method_can_be_cited(capsys: pytest.CaptureFixture[str]) -> None:
     from multilevel_opt import citations
-    from multilevel_opt.solve import METHODS
+    from multilevel_opt.solve import METHODS, TRAINERS
 
     assert set(citations.METHODS) == set(METHODS)
-    tables = citations.METHODS, citations.COARSENINGS, citations.CURVATURES
+    assert set(citations.TRAINERS) == set(TRAINERS)
+    tables = citations.METHODS, citations.TRAINERS, citations.COARSENINGS, citations.CURVATURES
     used = {key for table in tables for keys in table.values() for key in keys}
     assert used == set(citations.WORKS)
 
