@@ -163,7 +163,9 @@ class Rows(Function):
 
 @contextlib.contextmanager
 def differentiable_twice(module: nn.Module) -> Iterator[None]:
-    """A context whose forward passes can be differentiated twice."""
+    """A context whose forward passes can be differentiated twice; raises ``InputError`` for a compiled module."""
+    if any(hasattr(part, "_orig_mod") for part in module.modules()):
+        raise InputError("a module made by torch.compile has no second derivatives: give the module before it")
     recurrent = any(isinstance(part, nn.RNNBase) for part in module.modules())
     with contextlib.ExitStack() as stack:
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))

@@ -101,6 +101,13 @@ def test_frozen_parameters_are_no_unknowns() -> None:
     assert smaller.hvp(torch.ones_like(smaller.x), [0, 1]).shape == smaller.x.shape
 
 
+def test_a_compiled_module_is_refused_where_second_derivatives_are_asked_for() -> None:
+    f = Samples(torch.compile(made("plain").module, backend="eager"), F.cross_entropy, X, LABELS)  # type: ignore[arg-type]
+    for product in (f.hvp, f.jvp):
+        with pytest.raises(InputError, match="before it"):
+            product(f.x, [0, 1])
+
+
 def test_bad_input_is_one_sentence() -> None:
     f = made("plain")
     cases: list[tuple[type[InputError], Callable[[], object], str]] = [
