@@ -4,7 +4,7 @@ from multilevel_opt import check, optim, pde, training
 from multilevel_opt.api import least_squares, minimize
 from multilevel_opt.build import amg, from_objectives, galerkin, geometric, random_subspace
 from multilevel_opt.callbacks import Progress
-from multilevel_opt.curvature import BFGS, LBFGS, LSR1, SR1, Exact, GaussNewton
+from multilevel_opt.curvature import BFGS, LBFGS, LSE, LSR1, SE, SR1, Exact, GaussNewton, Partitioned
 from multilevel_opt.errors import (
     InputError,
     MultilevelError,
@@ -61,9 +61,11 @@ __all__ = [
     "CURVATURES",
     "LBFGS",
     "LM",
+    "LSE",
     "LSR1",
     "METHODS",
     "RLM",
+    "SE",
     "SR1",
     "TR1",
     "TR2",
@@ -102,6 +104,7 @@ __all__ = [
     "OnOneLevel",
     "PDEProblem",
     "PartiallySeparable",
+    "Partitioned",
     "Progress",
     "Records",
     "Regularization",

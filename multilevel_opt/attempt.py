@@ -56,8 +56,8 @@ def attempt(f: Objective, state: State, step: Step, order: int, likely: bool) ->
         return state, trial, "the objective is not finite at the trial point"
     if not state.globalization.accepts(trial):
         if state.curvature.learn_from_rejected:
-            gradient = model.gradient if model is not None else state.curvature.expand(f, x, 1).gradient
-            state = state.taught(x, gradient, f.ledger)
+            model = model if model is not None else state.curvature.expand(f, x, 1)
+            state = state.taught(x, model, f.ledger)
         return state, trial, ""
     if model is None:
         model = state.curvature.expand(f, x, order)
@@ -83,7 +83,8 @@ def polish(f: Objective, state: State, step: Step, order: int) -> State:
 def _decrease(state: State, model: Taylor, loss: float, step: Step) -> float:
     """f(x) − f(x + s), by gradients where the difference of the values is lost in rounding."""
     difference = state.loss - loss
-    if step.predicted > SMALL * torch.finfo(state.x.dtype).eps * max(abs(state.loss), abs(loss)):
+    visible = step.predicted > SMALL * torch.finfo(state.x.dtype).eps * max(abs(state.loss), abs(loss))
+    if visible and difference != 0:  # terms of f may cancel far above the rounding of their sum
         return difference
     slopes: Tensor = state.model.gradient + model.gradient
     return -0.5 * float(slopes @ step.s)

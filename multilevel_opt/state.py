@@ -174,7 +174,7 @@ class State:
 
     def moved_to(self, x: Tensor, model: Taylor, loss: float, norm: float, decrease: float, ledger: Ledger) -> State:
         """The state after an accepted step, with the model at the new iterate completed by the new curvature."""
-        curvature = self.curvature.updated(x - self.x, model.gradient - self.model.gradient)
+        curvature = self.curvature.taught(x - self.x, self.model, model)
         return replace(
             self,
             x=x,
@@ -188,9 +188,9 @@ class State:
             failure=None,
         )
 
-    def taught(self, x: Tensor, gradient: Tensor, ledger: Ledger) -> State:
-        """The state after a rejected trial point x with this gradient, for curvatures that learn from those."""
-        curvature = self.curvature.updated(x - self.x, gradient - self.model.gradient)
+    def taught(self, x: Tensor, model: Taylor, ledger: Ledger) -> State:
+        """The state after a rejected trial point x with this model, for curvatures that learn from those."""
+        curvature = self.curvature.taught(x - self.x, self.model, model)
         return replace(self, model=curvature.completed(self.model, ledger), curvature=curvature, prepared=None)
 
     def room(self) -> float:

@@ -19,7 +19,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from multilevel_opt.curvature import BFGS, LBFGS, LSR1, SR1, Curvature, Exact, GaussNewton
+from multilevel_opt.curvature import (
+    BFGS,
+    LBFGS,
+    LSE,
+    LSR1,
+    SE,
+    SR1,
+    Curvature,
+    Exact,
+    GaussNewton,
+    Partitioned,
+)
 from multilevel_opt.errors import UnsupportedCombination
 from multilevel_opt.globalization import Regularization, TrustRegion
 from multilevel_opt.multilevel import Multilevel
@@ -51,8 +62,27 @@ SECANT_SUBPROBLEM: dict[tuple[int, type], Subproblem] = {
     (2, TrustRegion): Steihaug(forcing=1e-3),
 }
 
+PATIENCE, MEMORY = 4, 5  # of elements: resets after so many refused pairs, pairs kept (Raynaud & Orban)
+
 CURVATURES: dict[str, Curvature] = {
-    curvature.name: curvature for curvature in (Exact(), GaussNewton(), BFGS(), SR1(), LBFGS(), LSR1())
+    curvature.name: curvature
+    for curvature in (
+        Exact(),
+        GaussNewton(),
+        BFGS(),
+        SR1(),
+        SE(),
+        LBFGS(),
+        LSR1(),
+        LSE(),
+        Partitioned(BFGS(patience=PATIENCE)),
+        Partitioned(SR1(patience=PATIENCE)),
+        Partitioned(SE(patience=PATIENCE)),
+        Partitioned(SR1(patience=PATIENCE), convex=BFGS(patience=PATIENCE)),
+        Partitioned(LBFGS(memory=MEMORY, patience=PATIENCE)),
+        Partitioned(LSR1(memory=MEMORY, patience=PATIENCE)),
+        Partitioned(LSE(memory=MEMORY, patience=PATIENCE)),
+    )
 }
 
 

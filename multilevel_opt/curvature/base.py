@@ -1,8 +1,9 @@
 """The seam: a curvature turns an objective and a point into a local model of the order asked for.
 
-After an accepted step s with gradient change y the loop takes ``updated(s, y)`` and lets it complete the model at
-the new point, so that the next step sees what was learned from this one. Curvatures that learn nothing from pairs
-return themselves, and models unchanged.
+After an accepted step the loop takes ``taught(s, before, after)`` with the models at both ends and lets it complete
+the model at the new point, so that the next step sees what was learned from this one. Models carry what can be learned
+from: their gradients, and those of their elements where f has any. Curvatures that learn nothing return themselves,
+and models unchanged.
 """
 
 from __future__ import annotations
@@ -28,9 +29,11 @@ class Curvature(Protocol):
         learn_from_rejected: whether the loop gives it the pairs of rejected trial points, at one gradient each.
     """
 
-    name: ClassVar[str]
     residual: ClassVar[bool]
     evaluates: ClassVar[bool]
+
+    @property
+    def name(self) -> str: ...
 
     @property
     def learn_from_rejected(self) -> bool: ...
@@ -52,8 +55,8 @@ class Curvature(Protocol):
         """
         ...
 
-    def updated(self, s: Tensor, y: Tensor) -> Self:
-        """The curvature after the pair (s, y), both of shape (n,)."""
+    def taught(self, s: Tensor, before: Taylor, after: Taylor) -> Self:
+        """The curvature after a step s of shape (n,) between the points of two models made by ``expand``."""
         ...
 
     def fresh(self) -> Self:
@@ -82,7 +85,7 @@ class Derived:
     def completed(self, model: Taylor, ledger: Ledger) -> Taylor:
         return model
 
-    def updated(self, s: Tensor, y: Tensor) -> Self:
+    def taught(self, s: Tensor, before: Taylor, after: Taylor) -> Self:
         return self
 
     def fresh(self) -> Self:

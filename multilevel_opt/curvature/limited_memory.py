@@ -10,14 +10,15 @@ coordinates γe + CZs: O(m³) flops, no inverse, and a pair that has become unsa
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from multilevel_opt.curvature.forms import CompactForm
+from multilevel_opt.curvature.forms import CompactForm, finite
 from multilevel_opt.curvature.quasi_newton import QuasiNewton, Store
-from multilevel_opt.curvature.updates import BFGSUpdate, SR1Update, Update, dot, norm
+from multilevel_opt.curvature.updates import BFGSUpdate, Pair, SEUpdate, SR1Update, Update, dot, norm
+from multilevel_opt.curvature.window import Window
 from multilevel_opt.errors import InputError
 
 
@@ -39,10 +40,17 @@ class Pairs(Store):
     gram: Tensor
     core: Tensor
 
+    def started(self, scale: Tensor) -> Pairs:
+        """With B = γI in the elements that have no pair yet."""
+        return replace(self, scale=torch.where(self.count == 0, scale, self.scale))
+
     @property
     def form(self) -> CompactForm:
         """B as an operator."""
         return CompactForm(self.scale, self.basis, self.core, self.gram)
+
+    def finite(self) -> Tensor:
+        return finite(self.core) & finite(self.basis[:, -2:]) & torch.isfinite(self.scale)
 
     def pushed(self, s: Tensor, y: Tensor) -> Pairs:
         """The newest m pairs, with γ and C as they were; ‖s‖ = 1."""
@@ -53,10 +61,14 @@ class Pairs(Store):
         ratio = torch.cat([self.ratio[:, 1:], length[:, None]], 1)
         return replace(self, basis=basis, ratio=ratio, gram=gram)
 
+    def rebuilt(self, scale: Tensor, by: LimitedMemory) -> Pairs:
+        """With another γ, and the core from γ and all pairs."""
+        return replace(self, scale=scale, core=by._core(scale, self.ratio, self.gram))
+
 
 @dataclass(frozen=True, kw_only=True)
 class LimitedMemory(QuasiNewton):
-    """The last m pairs; O(mn) numbers and flops.
+    """The last m pairs; O(mn) numbers and flops. Up to 2m unknowns the same matrices are written out (``window.py``).
 
     Attributes:
         memory: m.
@@ -69,12 +81,10 @@ class LimitedMemory(QuasiNewton):
         if self.memory < 1:
             raise InputError(f"{self.name} curvature with memory {self.memory} has no pairs: give 1 or more")
 
-    def form(self, gradient: Tensor) -> CompactForm:
-        known: Pairs = self.store if self.store is not None else self._empty(gradient)
-        return self._started(known, norm(gradient)).form
-
-    def _empty(self, like: Tensor) -> Pairs:
+    def _empty(self, like: Tensor) -> Pairs | Window:
         (elements, n), m = like.shape, self.memory
+        if n <= 2 * m:
+            return Window.empty(like, m)
         count = torch.zeros(elements, dtype=torch.int64, device=like.device)
         square = like.new_zeros(elements, 2 * m, 2 * m)
         return Pairs(
@@ -87,20 +97,15 @@ class LimitedMemory(QuasiNewton):
             square,
         )
 
-    def _started(self, store: Pairs, scale: Tensor) -> Pairs:
-        return replace(store, scale=torch.where(store.count == 0, scale, store.scale))
+    def _started(self, store: Any, scale: Tensor) -> Any:
+        return store.started(scale)
 
-    def _product(self, store: Pairs, s: Tensor) -> Tensor:
-        return store.form.matvec(s)
-
-    def _absorbed(self, store: Pairs, s: Tensor, y: Tensor, c: Tensor, sy: Tensor, sc: Tensor) -> Pairs:
-        pushed = store.pushed(s, y)
-        scale = self.update.scale(sy, norm(y))
-        return replace(pushed, scale=scale, core=self._core(scale, pushed.ratio, pushed.gram))
+    def _absorbed(self, store: Any, s: Tensor, pair: Pair) -> Any:
+        return store.pushed(s, pair.y).rebuilt(self.update.scale(pair.sy, pair.length), self)
 
     def _core(self, scale: Tensor, ratio: Tensor, gram: Tensor) -> Tensor:
         """C, from γ, the ratios and the Gram matrix, by one update for each pair, oldest first."""
-        core, tolerance = torch.zeros_like(gram), self._tolerance(gram)
+        core, tolerance = torch.zeros_like(gram), self.threshold(gram)
         filled = ratio > 0
         for i in range(int((~filled).all(0).sum()), ratio.shape[1]):
             along = gram[:, :, 2 * i]
@@ -111,8 +116,9 @@ class LimitedMemory(QuasiNewton):
             sc, sy = dot(along, c), along[:, 2 * i + 1] * ratio[:, i]
             r = y - c
             size = dot(r, torch.bmm(gram, r[..., None])[..., 0]).clamp_min(0.0).sqrt()
-            good = self.update.admits(sy, sc, ratio[:, i], size, tolerance) & filled[:, i]
-            core = torch.where(good[:, None, None], self.update.applied(core, c, y, sc, sy), core)
+            pair = Pair(y, c, sy, sc, ratio[:, i], size)
+            good = self.update.admits(pair, tolerance) & filled[:, i]
+            core = torch.where(good[:, None, None], self.update.applied(core, pair, tolerance), core)
         return core
 
 
@@ -155,3 +161,11 @@ class LSR1(LimitedMemory):
 
     name: ClassVar[str] = "lsr1"
     update: ClassVar[Update] = SR1Update()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LSE(LimitedMemory):
+    """Limited-memory SE: BFGS where a pair has positive curvature, SR1 elsewhere."""
+
+    name: ClassVar[str] = "lse"
+    update: ClassVar[Update] = SEUpdate()

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from multilevel_opt.curvature.forms import SymmetricForm
-from multilevel_opt.curvature.updates import Update, damped, dot, norm, unit_pairs
+from multilevel_opt.curvature.updates import Pair, Update, damped, dot, norm, unit_pairs
 from multilevel_opt.errors import InputError, UnsupportedCombination
 from multilevel_opt.ledger import Ledger
 from multilevel_opt.objective.base import Objective
@@ -23,7 +23,7 @@ from multilevel_opt.objective.taylor import Taylor
 
 
 @dataclass(frozen=True, eq=False)
-class Store:
+class Store(ABC):
     """What E elements have learned.
 
     Attributes:
@@ -40,15 +40,37 @@ class Store:
 
     def where(self, mask: Tensor, other: Self) -> Self:
         """This store in the elements where ``mask`` of shape (E,) holds, the other one elsewhere."""
+        if bool(mask.all()):
+            return self
+        if not bool(mask.any()):
+            return other
         mine, yours = self.tensors(), other.tensors()
         chosen = {
             name: torch.where(mask.reshape(-1, *(1,) * (mine[name].ndim - 1)), mine[name], yours[name]) for name in mine
         }
         return replace(self, **chosen)
 
+    @property
+    @abstractmethod
+    def form(self) -> SymmetricForm:
+        """The matrices B."""
+
+    @abstractmethod
     def finite(self) -> Tensor:
-        """Whether all numbers of an element are finite, bool of shape (E,)."""
-        return torch.stack([torch.isfinite(t).reshape(t.shape[0], -1).all(1) for t in self.tensors().values()]).all(0)
+        """Whether all numbers that an update has changed are finite, bool of shape (E,)."""
+
+
+def check_secant(name: str, order: int, coherence: int) -> None:
+    """Raise ``UnsupportedCombination`` where a curvature learned from gradients cannot serve."""
+    if order != 2:
+        raise UnsupportedCombination(
+            f"{name} curvature is for models of order 2, not {order}: use it with AR2, TR2 or LM"
+        )
+    if coherence > 1:
+        raise UnsupportedCombination(
+            f"coherence of order {coherence} needs second derivatives of f, which {name} curvature does not "
+            "evaluate: use coherence=1, or Exact()"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,15 +102,7 @@ class QuasiNewton(ABC):
             raise InputError(f"{self} breaks 0 <= tolerance < 1, 0 <= damping < 1 or patience >= 0: use such values")
 
     def check(self, order: int, coherence: int) -> None:
-        if order != 2:
-            raise UnsupportedCombination(
-                f"{self.name} curvature is for models of order 2, not {order}: use it with AR2, TR2 or LM"
-            )
-        if coherence > 1:
-            raise UnsupportedCombination(
-                f"coherence of order {coherence} needs second derivatives of f, which {self.name} curvature does not "
-                "evaluate: use coherence=1, or Exact()"
-            )
+        check_secant(self.name, order, coherence)
 
     def expand(self, f: Objective, x: Tensor, order: int) -> Taylor:
         model = f.exact.expand(x, 1)  # of least squares too: no Jacobian is needed
@@ -103,37 +117,40 @@ class QuasiNewton(ABC):
 
         return Taylor(model.value, (model.forms[0], hvp))
 
-    def updated(self, s: Tensor, y: Tensor) -> Self:
+    def taught(self, s: Tensor, before: Taylor, after: Taylor) -> Self:
+        return self.updated(s, after.gradient - before.gradient)
+
+    def updated(self, s: Tensor, y: Tensor, told: Tensor | None = None) -> Self:
         """The curvature after the pairs (s, y), of shape (E, n), or (n,) for one element.
 
         Pairs that fail the test, or are not finite, change no number of their element.
+
+        Args:
+            s: steps.
+            y: gradient changes.
+            told: bool of shape (E,), false where a refused pair is not to count as refused; None: all count.
         """
         size = s.shape[-1]
         s, y = unit_pairs(s.reshape(-1, size), y.reshape(-1, size))
         known = self.store if self.store is not None else self._empty(s)
-        sy, ny = dot(s, y), norm(y)
-        started = self._started(known, self.update.scale(sy, ny))
-        c = self._product(started, s)
-        sc = dot(s, c)
+        started = self._started(known, self.update.scale(dot(s, y), norm(y)))
+        pair = Pair.of(s, y, started.form.matvec(s))
         if self.damping:
-            y = damped(y, c, sy, sc, self.damping)
-            sy, ny = dot(s, y), norm(y)
-        r = norm(y - c)
-        satisfied = self.update.satisfied(ny, r)
-        admitted = self.update.admits(sy, sc, ny, r, self._tolerance(s)) & ~satisfied
-        changed = self._absorbed(started, s, y, c, sy, sc)
+            pair = Pair.of(s, damped(y, pair.c, pair.sy, pair.sc, self.damping), pair.c)
+        satisfied = self.update.satisfied(pair)
+        admitted = self.update.admits(pair, self.threshold(s)) & ~satisfied
+        changed = self._absorbed(started, s, pair)
         admitted = admitted & changed.finite()
         store = changed.where(admitted, started.where(satisfied, known))
-        good = admitted | satisfied
-        zero = torch.zeros_like(known.refused)
-        store = replace(
-            store, count=known.count + good.to(known.count.dtype), refused=torch.where(good, zero, known.refused + 1)
-        )
+        good = (admitted | satisfied).to(known.count.dtype)
+        more = 1 if told is None else told.to(good.dtype)
+        store = replace(store, count=known.count + good, refused=(known.refused + more) * (1 - good))
         if self.patience:
             store = self._empty(s).where(store.refused >= self.patience, store)
         return replace(self, store=store)
 
-    def _tolerance(self, like: Tensor) -> float:
+    def threshold(self, like: Tensor) -> float:
+        """ε of the test of acceptance in the dtype of ``like``."""
         return float(torch.finfo(like.dtype).eps) ** 0.5 if self.tolerance is None else self.tolerance
 
     def fresh(self) -> Self:
@@ -143,8 +160,13 @@ class QuasiNewton(ABC):
     def learned(self) -> dict[str, Tensor]:
         return {} if self.store is None else self.store.tensors()
 
-    def restored(self, learned: Mapping[str, Tensor], unknowns: int) -> Self:
+    def restored(self, learned: Mapping[str, Tensor], unknowns: int, elements: int = 1) -> Self:
         """A copy with these tensors.
+
+        Args:
+            learned: from ``learned``.
+            unknowns: n of one element.
+            elements: E.
 
         Raises:
             KeyError: they are those of another curvature.
@@ -152,7 +174,7 @@ class QuasiNewton(ABC):
         """
         if not learned:
             return self.fresh()
-        like = self._empty(next(t for t in learned.values() if t.is_floating_point()).new_zeros(1, unknowns))
+        like = self._empty(next(t for t in learned.values() if t.is_floating_point()).new_zeros(elements, unknowns))
         store = replace(like, **{name: learned[name] for name in like.tensors()})
         if any(t.shape != getattr(store, name).shape for name, t in like.tensors().items()):
             raise InputError(
@@ -161,9 +183,14 @@ class QuasiNewton(ABC):
             )
         return replace(self, store=store)
 
-    @abstractmethod
     def form(self, gradient: Tensor) -> SymmetricForm:
         """The matrices B at a point with element gradients of shape (E, n); γ = ‖g‖ where nothing was learned."""
+        return self.begun(norm(gradient), gradient)
+
+    def begun(self, scale: Tensor, like: Tensor) -> SymmetricForm:
+        """The matrices B with γ = ``scale``, of shape (E,), where nothing was learned; ``like`` is of shape (E, n)."""
+        form: SymmetricForm = self._started(self.store if self.store is not None else self._empty(like), scale).form
+        return form
 
     @abstractmethod
     def _empty(self, like: Tensor) -> Any:
@@ -174,9 +201,5 @@ class QuasiNewton(ABC):
         """The store with B = γI in the elements that have no pair yet; ``scale`` is γ of shape (E,)."""
 
     @abstractmethod
-    def _product(self, store: Any, s: Tensor) -> Tensor:
-        """B s, shapes (E, n) -> (E, n)."""
-
-    @abstractmethod
-    def _absorbed(self, store: Any, s: Tensor, y: Tensor, c: Tensor, sy: Tensor, sc: Tensor) -> Any:
-        """The store after the pairs, all of them, with c = B s, sᵀy and sᵀc."""
+    def _absorbed(self, store: Any, s: Tensor, pair: Pair) -> Any:
+        """The store after the pairs, all of them, whose steps are s of shape (E, n)."""

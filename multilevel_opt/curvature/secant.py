@@ -12,9 +12,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from multilevel_opt.curvature.forms import DenseForm
+from multilevel_opt.curvature.forms import DenseForm, begun, finite, squares
 from multilevel_opt.curvature.quasi_newton import QuasiNewton, Store
-from multilevel_opt.curvature.updates import BFGSUpdate, SR1Update, Update, norm
+from multilevel_opt.curvature.updates import BFGSUpdate, Pair, SEUpdate, SR1Update, Update
 from multilevel_opt.errors import InputError
 
 
@@ -28,6 +28,13 @@ class Matrices(Store):
 
     matrix: Tensor
 
+    @property
+    def form(self) -> DenseForm:
+        return DenseForm(self.matrix)
+
+    def finite(self) -> Tensor:
+        return finite(self.matrix)
+
 
 @dataclass(frozen=True, kw_only=True)
 class DenseSecant(QuasiNewton):
@@ -39,11 +46,6 @@ class DenseSecant(QuasiNewton):
 
     largest: int = 10_000
 
-    def form(self, gradient: Tensor) -> DenseForm:
-        self._fits(gradient.shape[-1])
-        known: Matrices = self.store if self.store is not None else self._empty(gradient)
-        return DenseForm(self._started(known, norm(gradient)).matrix)
-
     def _fits(self, n: int) -> None:
         if n > self.largest:
             raise InputError(
@@ -53,22 +55,15 @@ class DenseSecant(QuasiNewton):
 
     def _empty(self, like: Tensor) -> Matrices:
         elements, n = like.shape
+        self._fits(n)
         count = torch.zeros(elements, dtype=torch.int64, device=like.device)
-        return Matrices(count, count, like.new_zeros(elements, n, n))
+        return Matrices(count, count, squares(like, n))
 
     def _started(self, store: Matrices, scale: Tensor) -> Matrices:
-        first = (store.count == 0)[:, None, None]
-        if not bool(first.any()):
-            return store
-        n = store.matrix.shape[-1]
-        identity = torch.eye(n, dtype=store.matrix.dtype, device=store.matrix.device)
-        return replace(store, matrix=torch.where(first, scale[:, None, None] * identity, store.matrix))
+        return replace(store, matrix=begun(store.matrix, scale, store.count == 0))
 
-    def _product(self, store: Matrices, s: Tensor) -> Tensor:
-        return DenseForm(store.matrix).matvec(s)
-
-    def _absorbed(self, store: Matrices, s: Tensor, y: Tensor, c: Tensor, sy: Tensor, sc: Tensor) -> Matrices:
-        return replace(store, matrix=self.update.applied(store.matrix, c, y, sc, sy))
+    def _absorbed(self, store: Matrices, s: Tensor, pair: Pair) -> Matrices:
+        return replace(store, matrix=self.update.applied(store.matrix, pair, self.threshold(s)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,3 +80,11 @@ class SR1(DenseSecant):
 
     name: ClassVar[str] = "sr1"
     update: ClassVar[Update] = SR1Update()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SE(DenseSecant):
+    """BFGS where the pair has positive curvature, SR1 elsewhere, chosen anew for every pair."""
+
+    name: ClassVar[str] = "se"
+    update: ClassVar[Update] = SEUpdate()

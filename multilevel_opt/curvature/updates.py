@@ -6,7 +6,7 @@ With c = Bs (so that B⁺s = y)
     SR1    B⁺ = B + rrᵀ/(sᵀr),   r = y − c               Nocedal & Wright 2006, (6.24)
 
 Both need B, c, y and the two numbers sᵀc and sᵀy alone, so the same lines serve a dense B, with vectors of length
-n, and the core of a compact form, with coordinates in the span of the pairs. Steps come with ‖s‖ = 1 (s and y
+n, and the core of a compact form, with coordinates in the span of the pairs. SE chooses between the two in each element. Steps come with ‖s‖ = 1 (s and y
 divided by ‖s‖, which changes no update), so every test is relative and no product of small numbers underflows.
 """
 
@@ -19,6 +19,31 @@ import torch
 from torch import Tensor
 
 
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """What an update reads of a pair with ‖s‖ = 1, in E elements.
+
+    Attributes:
+        y: gradient change, shape (E, k): a vector, or its coordinates.
+        c: Bs, shape (E, k), likewise.
+        sy, sc: sᵀy and sᵀBs, shape (E,).
+        length: ‖y‖, shape (E,).
+        defect: ‖y − Bs‖, shape (E,).
+    """
+
+    y: Tensor
+    c: Tensor
+    sy: Tensor
+    sc: Tensor
+    length: Tensor
+    defect: Tensor
+
+    @classmethod
+    def of(cls, s: Tensor, y: Tensor, c: Tensor) -> Pair:
+        """The pair of vectors s, y with c = Bs, all of shape (E, n)."""
+        return cls(y, c, dot(s, y), dot(s, c), norm(y), norm(y - c))
+
+
 class Update(Protocol):
     """A secant update with its test of acceptance and its choice of the first matrix."""
 
@@ -26,16 +51,16 @@ class Update(Protocol):
         """γ > 0 of the first matrix γI, from sᵀy and ‖y‖ of a pair with ‖s‖ = 1; all of shape (E,)."""
         ...
 
-    def admits(self, sy: Tensor, sc: Tensor, y: Tensor, r: Tensor, tolerance: float) -> Tensor:
-        """Whether the update is safe, from sᵀy, sᵀc, ‖y‖ and ‖y − c‖; all of shape (E,). False where any is NaN."""
+    def admits(self, pair: Pair, tolerance: float) -> Tensor:
+        """Whether the update is safe, shape (E,). False where any number is NaN."""
         ...
 
-    def satisfied(self, y: Tensor, r: Tensor) -> Tensor:
-        """Whether the pair is refused only because B satisfies its secant equation already."""
+    def satisfied(self, pair: Pair) -> Tensor:
+        """Whether the pair is refused only because B satisfies its secant equation already, shape (E,)."""
         ...
 
-    def applied(self, B: Tensor, c: Tensor, y: Tensor, sc: Tensor, sy: Tensor) -> Tensor:
-        """B⁺ of shape (E, k, k), for c and y of shape (E, k), sᵀc and sᵀy of shape (E,)."""
+    def applied(self, B: Tensor, pair: Pair, tolerance: float, where: Tensor | None = None) -> Tensor:
+        """B⁺ of shape (E, k, k); of use where ``admits`` holds. B stays where ``where`` of shape (E,) does not hold."""
         ...
 
 
@@ -47,14 +72,14 @@ class BFGSUpdate:
         """γ = yᵀy/sᵀy (Nocedal & Wright 2006, (6.20)); ‖y‖/‖s‖ for a pair that only damping can use."""
         return y * torch.where(sy > 0, y / sy, torch.ones_like(y))
 
-    def admits(self, sy: Tensor, sc: Tensor, y: Tensor, r: Tensor, tolerance: float) -> Tensor:
-        return (sy > tolerance * y) & (sc > 0) & torch.isfinite(y * y)
+    def admits(self, pair: Pair, tolerance: float) -> Tensor:
+        return (pair.sy > tolerance * pair.length) & (pair.sc > 0) & torch.isfinite(pair.length * pair.length)
 
-    def satisfied(self, y: Tensor, r: Tensor) -> Tensor:
-        return torch.zeros_like(y, dtype=torch.bool)
+    def satisfied(self, pair: Pair) -> Tensor:
+        return torch.zeros_like(pair.sy, dtype=torch.bool)
 
-    def applied(self, B: Tensor, c: Tensor, y: Tensor, sc: Tensor, sy: Tensor) -> Tensor:
-        return B - outer(c, c) / sc[:, None, None] + outer(y, y) / sy[:, None, None]
+    def applied(self, B: Tensor, pair: Pair, tolerance: float, where: Tensor | None = None) -> Tensor:
+        return _added(_added(B, pair.c, -1 / pair.sc, where), pair.y, 1 / pair.sy, where)
 
 
 @dataclass(frozen=True)
@@ -65,16 +90,43 @@ class SR1Update:
         """γ = |sᵀy|/2sᵀs: below the curvature along s, so that a pair with sᵀy > 0 leaves B positive definite."""
         return 0.5 * sy.abs()
 
-    def admits(self, sy: Tensor, sc: Tensor, y: Tensor, r: Tensor, tolerance: float) -> Tensor:
-        rs = (sy - sc).abs()
-        rounding = 100 * torch.finfo(y.dtype).eps * (sy.abs() + sc.abs())
-        return (rs >= tolerance * r) & (rs > rounding) & (y > 0) & torch.isfinite(y * y) & torch.isfinite(r * r)
+    def admits(self, pair: Pair, tolerance: float) -> Tensor:
+        rs = (pair.sy - pair.sc).abs()
+        rounding = 100 * torch.finfo(rs.dtype).eps * (pair.sy.abs() + pair.sc.abs())
+        finite = torch.isfinite(pair.length * pair.length) & torch.isfinite(pair.defect * pair.defect)
+        return (rs >= tolerance * pair.defect) & (rs > rounding) & (pair.length > 0) & finite
 
-    def satisfied(self, y: Tensor, r: Tensor) -> Tensor:
+    def satisfied(self, pair: Pair) -> Tensor:
+        y, r = pair.length, pair.defect
         return (r <= 1000 * torch.finfo(y.dtype).eps * y) & (y > 0) & torch.isfinite(y)
 
-    def applied(self, B: Tensor, c: Tensor, y: Tensor, sc: Tensor, sy: Tensor) -> Tensor:
-        return B + outer(y - c, y - c) / (sy - sc)[:, None, None]
+    def applied(self, B: Tensor, pair: Pair, tolerance: float, where: Tensor | None = None) -> Tensor:
+        return _added(B, pair.y - pair.c, 1 / (pair.sy - pair.sc), where)
+
+
+@dataclass(frozen=True)
+class SEUpdate:
+    """BFGS where its curvature condition holds and sᵀBs > 0, SR1 elsewhere; the choice is made anew for every pair.
+
+    The test of the partitioned methods named SE (Raynaud & Orban; docs/theory.md, 153), which there is made once.
+    """
+
+    def scale(self, sy: Tensor, y: Tensor) -> Tensor:
+        """γ = ‖y‖/‖s‖, between the choices of BFGS and of SR1."""
+        return y
+
+    def admits(self, pair: Pair, tolerance: float) -> Tensor:
+        return BFGSUpdate().admits(pair, tolerance) | SR1Update().admits(pair, tolerance)
+
+    def satisfied(self, pair: Pair) -> Tensor:
+        return SR1Update().satisfied(pair)
+
+    def applied(self, B: Tensor, pair: Pair, tolerance: float, where: Tensor | None = None) -> Tensor:
+        convex = BFGSUpdate().admits(pair, tolerance)
+        rest = torch.where(convex[:, None], pair.y, pair.y - pair.c)
+        removed = torch.where(convex, -1 / pair.sc, torch.zeros_like(pair.sc))
+        weight = 1 / torch.where(convex, pair.sy, pair.sy - pair.sc)
+        return _added(_added(B, pair.c, removed, where), rest, weight, where)
 
 
 def damped(y: Tensor, c: Tensor, sy: Tensor, sc: Tensor, fraction: float) -> Tensor:
@@ -146,8 +198,7 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
 
 def norm(a: Tensor) -> Tensor:
     """Euclidean norms, (E, n) -> (E,)."""
-    length: Tensor = torch.linalg.vector_norm(a, dim=-1)
-    return length
+    return dot(a, a).sqrt()  # torch's own norm is many times slower where the elements lie last in memory
 
 
 def outer(a: Tensor, b: Tensor) -> Tensor:
@@ -155,10 +206,15 @@ def outer(a: Tensor, b: Tensor) -> Tensor:
     return a[:, :, None] * b[:, None, :]
 
 
+def _added(B: Tensor, v: Tensor, weight: Tensor, where: Tensor | None) -> Tensor:
+    """B + w vvᵀ in the elements where that is asked for."""
+    w = weight if where is None else torch.where(where, weight, torch.zeros_like(weight))
+    return torch.addcmul(B, outer(v, v), w[:, None, None])
+
+
 def _updated(update: Update, B: Tensor, s: Tensor, y: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
     s, y = unit_pairs(s, y)
-    c = torch.bmm(B, s[..., None])[..., 0]
-    sy, sc = dot(s, y), dot(s, c)
-    changed = update.applied(B, c, y, sc, sy)
-    good = update.admits(sy, sc, norm(y), norm(y - c), tolerance) & torch.isfinite(changed).all(-1).all(-1)
+    pair = Pair.of(s, y, torch.bmm(B, s[..., None])[..., 0])
+    changed = update.applied(B, pair, tolerance)
+    good = update.admits(pair, tolerance) & torch.isfinite(changed).all(-1).all(-1)
     return torch.where(good[:, None, None], changed, B), good

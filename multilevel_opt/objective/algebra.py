@@ -118,7 +118,7 @@ class Polynomial(Objective):
         forms = [self._shifted(k, s) for k in range(1, min(order, self.model.order) + 1)]
         gradient = forms[0]()
         forms[0] = lambda: gradient
-        return Taylor(self.model(s), tuple(forms))
+        return Taylor(self.model(s), tuple(forms), parts=() if self.model.order < 2 else None)
 
     def _shifted(self, k: int, s: Tensor) -> Form:
         """D^k T(s)[v…] = Σ_{j≥k} D^j f[s^{j−k}, v…] / (j − k)!"""

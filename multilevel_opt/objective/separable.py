@@ -23,12 +23,13 @@ from torch import Tensor
 from multilevel_opt.errors import InputError, ShapeError
 from multilevel_opt.ledger import Ledger
 from multilevel_opt.objective.base import Objective
+from multilevel_opt.objective.element_sum import ElementSum
+from multilevel_opt.objective.incidence import Incidence
+from multilevel_opt.objective.parts import Parts
 from multilevel_opt.objective.taylor import Form, Taylor
 
 if TYPE_CHECKING:
     import networkx
-
-BLOCK = 32  # elements of more variables get products of their Hessians, never the Hessians
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +41,8 @@ class Elements:
         function: (u, *data) -> values of shape (E,) for u of shape (E, nᵢ), row by row.
         data: constants of the elements, each with a leading axis of length E, passed to ``function``.
         flops: of one element, if known; None: two for each of its variables.
+        convex: declared convex, so that ``Partitioned`` may keep their matrices positive definite
+            (``check.elements`` looks for counterexamples).
 
     Raises:
         ShapeError: indices that are no table of variables, or data that do not fit it.
@@ -49,6 +52,7 @@ class Elements:
     function: Callable[..., Tensor]
     data: tuple[Tensor, ...] = ()
     flops: float | None = None
+    convex: bool = False
 
     def __post_init__(self) -> None:
         if self.indices.ndim != 2 or self.indices.dtype != torch.int64:
@@ -102,7 +106,7 @@ class Elements:
 
 
 class PartiallySeparable(Objective):
-    """The sum of all elements of all groups.
+    """The sum of all elements of all groups; one pass gives value and gradient.
 
     Args:
         groups: the elements.
@@ -113,6 +117,8 @@ class PartiallySeparable(Objective):
         InputError: no group, or a variable outside 0..n−1.
     """
 
+    joint = True
+
     def __init__(self, groups: Sequence[Elements], n: int, ledger: Ledger | None = None) -> None:
         super().__init__(ledger)
         if not groups:
@@ -121,6 +127,7 @@ class PartiallySeparable(Objective):
             if group.count and not (int(group.indices.min()) >= 0 and int(group.indices.max()) < n):
                 raise InputError(f"elements use variables outside 0..{n - 1}: their indices must be below n={n}")
         self.groups, self.n = tuple(groups), n
+        self.incidence = Incidence([group.indices for group in groups], n)
 
     @property
     def work(self) -> float:
@@ -140,13 +147,15 @@ class PartiallySeparable(Objective):
 
     def expand(self, x: Tensor, order: int) -> Taylor:
         self._check(x)
-        local = [_Local(group, x, order) for group in self.groups]
+        local = self._local(x, order)
         self.ledger.count("gradient", 3 * self.work)
         value = torch.stack([part.value for part in local]).sum()
-        gradient = self._assembled([part.gradient for part in local])
+        gradient = self.incidence.scattered([part.gradient for part in local])
         forms: list[Form] = [lambda: gradient]
         forms += [self._form(local, k) for k in range(1, order)]
-        return Taylor(value, tuple(forms))
+        convex = tuple(group.convex for group in self.groups)
+        parts = Parts(self.incidence, tuple(part.gradient for part in local), convex)
+        return Taylor(value, tuple(forms), parts=(parts,))
 
     def element_values(self, x: Tensor) -> list[Tensor]:
         """The values of the elements, one tensor (E,) for each group."""
@@ -156,12 +165,12 @@ class PartiallySeparable(Objective):
     def element_gradients(self, x: Tensor) -> list[Tensor]:
         """The gradients of the elements in their own variables, one tensor (E, nᵢ) for each group."""
         self.ledger.count("gradient", 3 * self.work)
-        return [_Local(group, x, 1).gradient for group in self.groups]
+        return [part.gradient for part in self._local(x, 1)]
 
     def element_hessians(self, x: Tensor) -> list[Tensor]:
         """The Hessians of the elements in their own variables, one tensor (E, nᵢ, nᵢ) for each group."""
         self.ledger.count("hvp", 6 * sum(g.work * g.size for g in self.groups), max(g.size for g in self.groups))
-        return [_Local(group, x, 2).hessians for group in self.groups]
+        return [part.hessians for part in self._local(x, 2)]
 
     def hessian(self, x: Tensor) -> Any:
         """∇²f(x) as ``scipy.sparse.csr_array`` of shape (n, n)."""
@@ -193,17 +202,25 @@ class PartiallySeparable(Objective):
         places = (np.concatenate(rows), np.concatenate(columns))
         return scipy.sparse.coo_array((entries, places), shape=(self.n, self.n)).tocsr()
 
-    def _assembled(self, parts: Sequence[Tensor]) -> Tensor:
-        total = self.groups[0].scattered(parts[0], self.n)
-        for group, part in zip(self.groups[1:], parts[1:], strict=True):
-            total = total + group.scattered(part, self.n)
-        return total
+    def _local(self, x: Tensor, order: int) -> list[_Local]:
+        found = self.incidence.gathered(x.detach())
+        small = self.incidence.small
+        return [_Local(*each, order, few) for *each, few in zip(self.groups, found, small, strict=True)]
 
     def _form(self, local: Sequence[_Local], directions: int) -> Form:
+        second = ElementSum(
+            self.incidence,
+            [lambda part=part: part.hessians for part in local if part.small],  # type: ignore[misc]
+            [lambda u, part=part: part.form([u]) for part in local if not part.small],  # type: ignore[misc]
+        )
+
         def form(*vectors: Tensor) -> Tensor:
             assert len(vectors) == directions
             self.ledger.count("hvp", sum(part.cost(directions) for part in local), times=directions)
-            return self._assembled([part.form(vectors) for part in local])
+            if directions == 1:
+                return second.matvec(*vectors)
+            gathered = zip(*(self.incidence.gathered(v) for v in vectors), strict=True)
+            return self.incidence.scattered([part.form(u) for part, u in zip(local, gathered, strict=True)])
 
         return form
 
@@ -213,15 +230,16 @@ class PartiallySeparable(Objective):
 
 
 class _Local:
-    """The elements of a group at a point, with the graph of their derivatives."""
+    """The elements of a group at a point u of shape (E, nᵢ), with the graph of their derivatives."""
 
-    def __init__(self, group: Elements, x: Tensor, order: int) -> None:
-        self.group = group
-        self._u = group.gathered(x.detach()).requires_grad_()
+    def __init__(self, group: Elements, u: Tensor, order: int, small: bool) -> None:
+        self.group, self.small = group, small
+        self._u = u.detach().requires_grad_()
         with torch.enable_grad():
             values = group.values(self._u)
             self._slopes = _derivative(values.sum(), self._u, None, create_graph=order > 1)
-        self.value, self.gradient = values.detach().sum(), self._slopes.detach()
+        self.value, gradient = values.detach().sum(), self._slopes.detach()
+        self.gradient = gradient.T.contiguous().T if small else gradient
 
     @cached_property
     def hessians(self) -> Tensor:
@@ -231,20 +249,17 @@ class _Local:
             direction = torch.zeros_like(self._u)
             direction[:, k] = 1.0
             columns.append(_derivative(self._slopes, self._u, direction))
-        return torch.stack(columns, dim=2)
+        return torch.stack([column.T for column in columns]).movedim(2, 0)
 
     def cost(self, directions: int) -> float:
         """Floating-point operations of the form with so many directions."""
-        if directions > 1 or self.group.size > BLOCK:
+        if directions > 1 or not self.small:
             return 6.0 * self.group.work * directions
         product = 2.0 * self.group.count * self.group.size**2
         return product if "hessians" in vars(self) else product + 6.0 * self.group.work * self.group.size
 
-    def form(self, vectors: Sequence[Tensor]) -> Tensor:
-        """D^{k+1}fᵢ[Uᵢv₁, …, Uᵢv_k] for all elements, shape (E, nᵢ)."""
-        directions = [self.group.gathered(v) for v in vectors]
-        if len(directions) == 1 and self.group.size <= BLOCK:
-            return (self.hessians * directions[0][:, None, :]).sum(2)
+    def form(self, directions: Sequence[Tensor]) -> Tensor:
+        """D^{k+1}fᵢ[Uᵢv₁, …, Uᵢv_k] for all elements, shape (E, nᵢ), for Uᵢv of that shape."""
         t = self._slopes
         with torch.enable_grad():
             for k, v in enumerate(directions, 1):

@@ -24,6 +24,7 @@ from torch import Tensor
 from multilevel_opt.errors import UnsupportedCombination
 from multilevel_opt.ledger import Ledger
 from multilevel_opt.linalg.operator import Dense, LinearOperator, composed
+from multilevel_opt.objective.parts import Parts
 from multilevel_opt.objective.second import SecondForm
 
 Form = Callable[..., Tensor]
@@ -114,12 +115,15 @@ class Taylor:
         forms: form k at index k − 1; ``forms[0]()`` is the gradient.
         normal: the least-squares normal form when there is one (order ≥ 2).
         second: form 2 where it is known as a matrix.
+        parts: the gradients of the elements of f, one entry for each partially separable term; None where f has a term
+            whose elements are not known. Terms without second derivatives need none.
     """
 
     value: Tensor
     forms: tuple[Form, ...]
     normal: NormalForm | None = None
     second: SecondForm | None = None
+    parts: tuple[Parts, ...] | None = None
 
     @property
     def order(self) -> int:
@@ -166,7 +170,7 @@ class Taylor:
                 f"a model of order {self.order} has no terms of order {order}: expand it further"
             )
         if order < 2:
-            return Taylor(self.value, self.forms[:order])
+            return Taylor(self.value, self.forms[:order], parts=self.parts)
         return replace(self, forms=self.forms[:order])
 
     def __add__(self, other: Taylor) -> Taylor:
@@ -176,13 +180,15 @@ class Taylor:
         mine, yours = self._as_normal(), other._as_normal()
         normal = None if mine is None or yours is None else mine + yours
         second = self.second if other.order < 2 else other.second if self.order < 2 else None
-        return Taylor(self.value + other.value, forms, normal if len(forms) >= 2 else None, second)
+        parts = None if self.parts is None or other.parts is None else (*self.parts, *other.parts)
+        return Taylor(self.value + other.value, forms, normal if len(forms) >= 2 else None, second, parts)
 
     def scaled(self, factor: float) -> Taylor:
         """The polynomial times a number; the normal form is lost unless the factor is one."""
         if factor == 1.0:
             return self
-        return Taylor(factor * self.value, _frozen(_scaled(form, factor) for form in self.forms))
+        parts = None if self.parts is None else tuple(part.scaled(factor) for part in self.parts)
+        return Taylor(factor * self.value, _frozen(_scaled(form, factor) for form in self.forms), parts=parts)
 
     def __neg__(self) -> Taylor:
         return self.scaled(-1.0)
@@ -193,7 +199,8 @@ class Taylor:
     def __matmul__(self, transfer: Prolongation) -> Taylor:
         P = transfer.P
         normal = None if self.normal is None else self.normal.pulled_back(P)
-        return Taylor(self.value, _frozen(_pulled(form, P) for form in self.forms), normal)
+        parts = None if self.parts is None else tuple(part.pulled_back(P) for part in self.parts)
+        return Taylor(self.value, _frozen(_pulled(form, P) for form in self.forms), normal, parts=parts)
 
     def _as_normal(self) -> NormalForm | None:
         if self.normal is not None or self.order != 1:

@@ -10,14 +10,14 @@ import scipy.sparse.linalg
 import torch
 from torch import Tensor
 
-from multilevel_opt import AR1, AR2, BFGS, LBFGS, LSR1, SR1, TR1, TR2, Cycle
+from multilevel_opt import AR1, AR2, BFGS, LBFGS, LSE, LSR1, SE, SR1, TR1, TR2, Cycle
 from multilevel_opt.curvature.forms import CompactForm, DenseForm, to_scipy
 from multilevel_opt.curvature.limited_memory import LimitedMemory
 from multilevel_opt.errors import InputError, ShapeError, UnsupportedCombination
 from tests.references import secant as reference
 
-E, N, M = 3, 8, 5
-ALL = {"bfgs": BFGS(), "sr1": SR1(), "lbfgs": LBFGS(memory=M), "lsr1": LSR1(memory=M)}
+E, N, M = 3, 12, 5  # N > 2M: beyond 2M unknowns B has the compact form, up to there it is written out
+ALL = {"bfgs": BFGS(), "sr1": SR1(), "se": SE(), "lbfgs": LBFGS(memory=M), "lsr1": LSR1(memory=M), "lse": LSE(memory=M)}
 LIMITED: dict[str, Any] = {"lbfgs": (LBFGS, reference.bfgs, reference.compact_bfgs)}
 LIMITED["lsr1"] = (LSR1, reference.sr1, reference.compact_sr1)
 
@@ -45,14 +45,17 @@ def matrix(curvature: Any, elements: int = E, n: int = N, dtype: torch.dtype = t
     return curvature.form(torch.ones(elements, n, dtype=dtype)).dense()
 
 
+@pytest.mark.parametrize("memory", [M, 6])
 @pytest.mark.parametrize("name", LIMITED)
 @pytest.mark.parametrize("count", [1, M - 1, M, M + 3])
-def test_the_compact_form_equals_the_dense_recursion_and_the_formula_of_the_paper(name: str, count: int) -> None:
+def test_limited_memory_equals_the_dense_recursion_and_the_formula_of_the_paper(
+    name: str, count: int, memory: int
+) -> None:
     kind, step, compact = LIMITED[name]
     pairs = quadratic_pairs(count)
-    known = taught(kind(memory=M), pairs)
+    known = taught(kind(memory=memory), pairs)
     for e in range(E):
-        kept = [(s[e].numpy(), y[e].numpy()) for s, y in pairs[-M:]]
+        kept = [(s[e].numpy(), y[e].numpy()) for s, y in pairs[-memory:]]
         gamma = float(known.store.scale[e])
         dense = reduce(lambda B, pair: step(B, *pair), kept, gamma * np.eye(N))
         S, Y = (np.stack(columns, 1) for columns in zip(*kept, strict=True))
@@ -156,7 +159,7 @@ def test_bfgs_is_positive_definite_whatever_the_pairs(name: str) -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_a_batch_with_different_acceptance_equals_a_loop(name: str) -> None:
-    pairs = [(batch(E, N), batch(E, N)) for _ in range(9)]
+    pairs = [(batch(E, N), batch(E, N)) for _ in range(12)]
     pairs[2][1][1] = float("nan")
     pairs[4][0][2] = 0.0
     together = taught(ALL[name], pairs)
@@ -204,7 +207,7 @@ def test_an_element_of_one_unknown_satisfies_its_secant_equation(name: str, slop
     for factor in (1.0, 2.0):
         known = known.updated(s, factor * slope * s)
     found = float(matrix(known, 1, 1))
-    indefinite = name in ("sr1", "lsr1")
+    indefinite = name not in ("bfgs", "lbfgs")
     assert found == pytest.approx(2 * slope if slope > 0 or indefinite else 1.0)  # 1: the norm of the gradient given
 
 

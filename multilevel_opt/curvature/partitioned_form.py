@@ -1,0 +1,128 @@
+"""The matrix B = Σ Wᵢᵀ Bᵢ Wᵢ of a partitioned curvature as an operator; nothing is computed before it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from multilevel_opt.curvature.forms import SymmetricForm
+from multilevel_opt.linalg.krylov import steihaug
+from multilevel_opt.linalg.operator import Product
+from multilevel_opt.objective.element_sum import ElementSum
+from multilevel_opt.objective.parts import Parts
+
+DIRECT = 500  # systems of so many unknowns are solved by a dense factorization
+Forms = Callable[[], list[SymmetricForm]]
+
+
+class PartitionedForm:
+    """A symmetric matrix of size n.
+
+    Args:
+        parts: the elements of each term of f.
+        forms: for each term a function that gives the matrices Bᵢ, one form for each group.
+        like: a vector of shape (n,), which gives dtype and device.
+    """
+
+    def __init__(self, parts: Sequence[Parts], forms: Sequence[Forms], like: Tensor) -> None:
+        self._terms = [_Term(*each) for each in zip(parts, forms, strict=True)]
+        self._like = like
+
+    @property
+    def flops(self) -> float:
+        """Floating-point operations of one product."""
+        return sum(term.flops for term in self._terms)
+
+    def matvec(self, v: Tensor) -> Tensor:
+        """B v, shapes (n,) -> (n,)."""
+        return self._sum([term.matvec(v) for term in self._terms])
+
+    def diagonal(self) -> Tensor:
+        """The diagonal, shape (n,)."""
+        return self._sum([term.diagonal() for term in self._terms])
+
+    def dense(self) -> Tensor:
+        """The matrix, shape (n, n)."""
+        n = self._like.numel()
+        return sum((term.dense() for term in self._terms), self._like.new_zeros(n, n))
+
+    def norm_bound(self) -> Tensor:
+        """An upper bound of the spectral norm, a scalar: the largest sum of ‖Bᵢ‖ over the elements of a variable."""
+        return self._sum([term.norm_bound() for term in self._terms]).amax()
+
+    def solve(self, v: Tensor, shift: float = 0.0, tolerance: float = 1e-12) -> Tensor:
+        """(B + σI)⁻¹ v: directly up to 500 unknowns, beyond by conjugate gradients preconditioned by the diagonal.
+
+        Returns:
+            A tensor of shape (n,); NaN where the matrix is singular or, beyond 500 unknowns, not positive definite.
+        """
+        if v.numel() <= DIRECT:
+            solution: Tensor = torch.linalg.solve_ex(self.dense() + shift * torch.eye(len(v)).to(v), v)[0]
+            return solution
+        root = (self.diagonal() + shift).rsqrt()
+        found = steihaug(lambda u: root * (self.matvec(root * u) + shift * root * u), -root * v, tol=tolerance)
+        x = root * found.step
+        good = (self.matvec(x) + shift * x - v).norm() <= tolerance**0.5 * v.norm()
+        return torch.where(good, x, torch.full_like(x, torch.nan))
+
+    def to_scipy(self) -> Any:
+        """The matrix as ``scipy.sparse.linalg.LinearOperator``."""
+        n = self._like.numel()
+        return Product((n, n), self.matvec, self.matvec).to_scipy(self._like)
+
+    def _sum(self, vectors: Sequence[Tensor]) -> Tensor:
+        return sum(vectors[1:], vectors[0]) if vectors else torch.zeros_like(self._like)
+
+
+class _Term:
+    """The matrix of one partially separable term."""
+
+    def __init__(self, parts: Parts, forms: Forms) -> None:
+        self.parts, self._make = parts, forms
+
+    @cached_property
+    def forms(self) -> list[SymmetricForm]:
+        return self._make()
+
+    @cached_property
+    def _elements(self) -> ElementSum:
+        kinds = list(zip(self.forms, self.parts.incidence.small, strict=True))
+        return ElementSum(
+            self.parts.incidence,
+            [form.dense for form, small in kinds if small],
+            [form.matvec for form, small in kinds if not small],
+        )
+
+    @property
+    def flops(self) -> float:
+        P, kinds = self.parts.P, zip(self.forms, self.parts.incidence.small, strict=True)
+        own = 2.0 * self.parts.incidence.nnz + sum(form.flops for form, small in kinds if not small)
+        return own if P is None else own + 4.0 * P.nnz
+
+    def matvec(self, v: Tensor) -> Tensor:
+        return self.parts.lowered(self._elements.matvec(self.parts.lifted(v)))
+
+    def diagonal(self) -> Tensor:
+        if self.parts.P is not None or self.parts.incidence.wide.repeats:
+            return self.dense().diagonal()
+        total = self.parts.incidence.diagonal(self._elements.matrix) if any(self.parts.incidence.small) else 0.0
+        wide = [form for form, small in zip(self.forms, self.parts.incidence.small, strict=True) if not small]
+        return self.parts.incidence.wide.scattered([form.diagonal() for form in wide]) + total if wide else total
+
+    def dense(self) -> Tensor:
+        P, B = self.parts.P, self._elements.dense(self.parts.gradients[0])
+        return B if P is None else P.after(P.after(B).T)
+
+    def norm_bound(self) -> Tensor:
+        """For each variable the sum of the norms of its elements; with P the largest of them times ‖P‖²."""
+        bounds = [form.norm_bound()[:, None] for form in self.forms]
+        spread = [b.expand(table.shape) for b, table in zip(bounds, self.parts.incidence.tables, strict=True)]
+        own, P = self.parts.incidence.scattered(spread), self.parts.P
+        if P is None:
+            return own
+        norm = own.new_tensor(1.0) if P.isometric else torch.linalg.matrix_norm(P.dense(own.dtype, own.device), 2)
+        return (own.amax() * norm**2).expand(P.shape[1])

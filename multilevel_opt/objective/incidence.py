@@ -1,0 +1,106 @@
+"""Which elements have which variables, compiled once: gathers, scatters and the assembled sparse matrix.
+
+One selection gathers the variables of all elements and one addition scatters all their gradients. Elements of few
+variables lie last in memory, (nᵢ, E) seen as (E, nᵢ), so that operations on them run through long rows. Their
+matrices, where they are known, are added up to one sparse matrix Σ Uᵢᵀ Bᵢ Uᵢ whose pattern never changes.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse
+import torch
+from torch import Tensor
+
+SMALL = 32  # elements of more variables are never written out as matrices
+
+
+class Incidence:
+    """The variables of all elements of all groups.
+
+    Args:
+        tables: for each group the variables of its elements, int64 of shape (E, nᵢ).
+        n: number of variables.
+    """
+
+    def __init__(self, tables: Sequence[Tensor], n: int) -> None:
+        self.tables, self.n = tuple(tables), n
+        self.small = tuple(table.shape[1] <= SMALL for table in tables)
+        self._sizes = [table.numel() for table in tables]
+
+    @cached_property
+    def flat(self) -> Tensor:
+        """The variables of all elements in the order of memory, int64."""
+        return torch.cat(self._flattened(self.tables))
+
+    def gathered(self, v: Tensor) -> list[Tensor]:
+        """Uᵢ v for all elements, (E, nᵢ) for each group."""
+        parts = v.index_select(0, self.flat).split(self._sizes)
+        return [
+            part.reshape(table.shape[1], table.shape[0]).T if small else part.reshape(table.shape)
+            for part, table, small in zip(parts, self.tables, self.small, strict=True)
+        ]
+
+    def scattered(self, parts: Sequence[Tensor]) -> Tensor:
+        """Σ Uᵢᵀ pᵢ of shape (n,) for parts of shape (E, nᵢ)."""
+        flat = torch.cat(self._flattened(parts))
+        return flat.new_zeros(self.n).index_add_(0, self.flat, flat)
+
+    def assembled(self, blocks: Sequence[Tensor]) -> Tensor:
+        """Σ Uᵢᵀ Bᵢ Uᵢ as a sparse matrix (CSR) of shape (n, n), for symmetric Bᵢ (E, nᵢ, nᵢ) of the small groups."""
+        rows, columns, places = self._pattern
+        flat = torch.cat([block.movedim(0, 2).reshape(-1) for block in blocks])
+        values = flat.new_zeros(columns.numel()).index_add_(0, places, flat)
+        return _csr(rows, columns, values, self.n)
+
+    @cached_property
+    def wide(self) -> Incidence:
+        """The groups that are not small."""
+        return Incidence([t for t, small in zip(self.tables, self.small, strict=True) if not small], self.n)
+
+    @property
+    def nnz(self) -> int:
+        """Entries of the assembled matrix."""
+        return self._pattern[1].numel() if any(self.small) else 0
+
+    @cached_property
+    def repeats(self) -> bool:
+        """Whether an element has a variable twice."""
+        return any(bool((table.sort(1).values.diff(dim=1) == 0).any()) for table in self.tables)
+
+    def diagonal(self, assembled: Tensor) -> Tensor:
+        """The diagonal of an assembled matrix, shape (n,)."""
+        rows, columns, _ = self._pattern
+        number = torch.repeat_interleave(torch.arange(self.n, device=rows.device), rows.diff())
+        on = number == columns
+        return assembled.values().new_zeros(self.n).index_add_(0, number[on], assembled.values()[on])
+
+    @cached_property
+    def _pattern(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Row pointers and columns of the assembled matrix, and where each entry of each Bᵢ goes."""
+        keys: list[npt.NDArray[np.int64]] = []
+        for table, small in zip(self.tables, self.small, strict=True):
+            if small:
+                index = table.cpu().numpy().T
+                keys.append((index[:, None, :] * self.n + index[None, :, :]).reshape(-1))
+        found, places = np.unique(np.concatenate(keys), return_inverse=True)
+        matrix = scipy.sparse.csr_array((np.ones(len(found)), (found // self.n, found % self.n)), (self.n, self.n))
+        device = self.tables[0].device
+        kept = [torch.as_tensor(a, device=device) for a in (matrix.indptr, matrix.indices, places)]
+        with warnings.catch_warnings():  # said once by torch; what is used of it here, products, is not new
+            warnings.filterwarnings("ignore", "Sparse CSR tensor support", UserWarning)
+            _csr(kept[0], kept[1], torch.zeros(len(found), device=device), self.n)
+        return kept[0], kept[1], kept[2]
+
+    def _flattened(self, parts: Sequence[Tensor]) -> list[Tensor]:
+        return [(part.T if small else part).reshape(-1) for part, small in zip(parts, self.small, strict=True)]
+
+
+def _csr(rows: Tensor, columns: Tensor, values: Tensor, n: int) -> Tensor:
+    matrix: Tensor = torch.sparse_csr_tensor(rows, columns, values, (n, n), check_invariants=False)
+    return matrix
