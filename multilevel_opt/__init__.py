@@ -28,6 +28,8 @@ from multilevel_opt.objective.samples import Samples
 from multilevel_opt.objective.second import SecondForm
 from multilevel_opt.objective.separable import Elements, PartiallySeparable
 from multilevel_opt.objective.separable_squares import ElementResiduals, SeparableSquares
+from multilevel_opt.objective.sparse_rows import SparseRows
+from multilevel_opt.objective.structure import Structure, draw, structure
 from multilevel_opt.objective.taylor import Taylor
 from multilevel_opt.pde import PDEProblem
 from multilevel_opt.policy import DelayedGratification, GainRatio, Interpolation
@@ -116,10 +118,12 @@ __all__ = [
     "SeparableSquares",
     "ShapeError",
     "Smoothing",
+    "SparseRows",
     "Spectral",
     "Status",
     "Steihaug",
     "Stencil",
+    "Structure",
     "Study",
     "Taylor",
     "TransferOperator",
@@ -127,6 +131,7 @@ __all__ = [
     "UnsupportedCombination",
     "amg",
     "check",
+    "draw",
     "from_objectives",
     "galerkin",
     "geometric",
@@ -138,6 +143,7 @@ __all__ = [
     "pde",
     "random_subspace",
     "solve",
+    "structure",
     "subnetwork",
     "training",
     "widths",

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 
 from multilevel_opt.errors import InputError
+from multilevel_opt.objective.separable import PartiallySeparable
 from multilevel_opt.registry import GROUP, Parameter, loaded, parameters
 
 OTHERS = "other problems"
@@ -69,3 +70,11 @@ def described(problem: type) -> Description:
             told = {name: " ".join(text.split()) for name, text in _ITEM.findall(section[2])} | told
     text = _SECTION.sub("", own + "\n").strip()
     return Description(text, tuple((p, told.get(name, "")) for name, p in parameters(problem).items()))
+
+
+def separable(problem: type) -> PartiallySeparable | None:
+    """The elements of a problem with its default parameters; None where it declares none."""
+    if not hasattr(problem, "elements"):
+        return None
+    exact = problem().objective.exact
+    return exact if isinstance(exact, PartiallySeparable) else None

@@ -20,6 +20,7 @@ from multilevel_opt.errors import InputError, MultilevelError
 from multilevel_opt.hierarchy import Hierarchy
 from multilevel_opt.ledger import Ledger
 from multilevel_opt.objective.base import Function, Objective
+from multilevel_opt.objective.element_laws import concavity, dependence
 from multilevel_opt.objective.least_squares import LeastSquares
 from multilevel_opt.objective.separable import PartiallySeparable
 from multilevel_opt.problem import completed
@@ -159,7 +160,7 @@ def report(problem: Any) -> list[Finding]:
     f, x = whole.objective, whole.x0
     findings = [taylor_law(f, x, order) for order in (1, 2)]
     if isinstance(f, PartiallySeparable) or isinstance(f.exact, PartiallySeparable):
-        findings.append(_element_law(f.exact, x))
+        findings += elements(f.exact, x)
     if not isinstance(f, LeastSquares):
         return findings
     findings += _jacobian_laws(f, x)
@@ -172,14 +173,23 @@ def report(problem: Any) -> list[Finding]:
     return findings
 
 
-def _element_law(f: Any, x: Tensor) -> Finding:
-    """Gradient and Hessian product by elements against plain automatic differentiation of the sum."""
+def elements(f: Any, x: Tensor) -> list[Finding]:
+    """What the elements of a ``PartiallySeparable`` function promise, measured at x of shape (n,).
+
+    Gradient and Hessian product by elements against plain automatic differentiation of the sum, that no element has
+    variables of another, and that those declared convex have no negative eigenvalue at x and four points around it.
+    """
     v = _direction(x, x.numel(), 3)
     ours, plain = f.expand(x, 2), Function(f.plain).expand(x, 2)
     pairs = [(ours.gradient, plain.gradient), (ours.forms[1](v), plain.forms[1](v))]
     defect = max(float((a - b).norm()) / max(float(b.norm()), 1e-300) for a, b in pairs)
     bound = 1e4 * torch.finfo(x.dtype).eps
-    return Finding("derivatives by elements against the plain sum", defect, bound, defect <= bound)
+    alien, bent = dependence(f, x), concavity(f, x)
+    return [
+        Finding("derivatives by elements against the plain sum", defect, bound, defect <= bound),
+        Finding("elements without influence on each other", alien, 0.0, alien == 0.0),
+        Finding("negative curvature of elements declared convex", bent, bound, bent <= bound),
+    ]
 
 
 def _jacobian_laws(f: LeastSquares, x: Tensor) -> list[Finding]:

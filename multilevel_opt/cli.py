@@ -23,8 +23,10 @@ import typer
 from multilevel_opt import catalogue, citations, listing, registry
 from multilevel_opt.callbacks import Progress
 from multilevel_opt.checkpoint import finite
+from multilevel_opt.errors import InputError
 from multilevel_opt.interruption import interruptible
 from multilevel_opt.methods import METHODS
+from multilevel_opt.objective.structure import draw, structure
 from multilevel_opt.options import few_threads, in_bytes, positive, sentence, settings, targets, with_options
 from multilevel_opt.result import Event, Status
 from multilevel_opt.solve import Run, check_method, iterations_of, scalar_of, usual_method
@@ -71,12 +73,19 @@ def _options(
 @app.command()
 def problems(
     name: Annotated[str | None, typer.Argument(help="one of them, or path.py:Class", show_default=False)] = None,
+    graph: Annotated[Path | None, typer.Option(help="picture of its elements and variables, png, pdf or svg")] = None,
 ) -> None:
     """List the problems there are, or tell everything about one."""
     if name is None:
         listing.show_all(catalogue.available())
-    else:
-        listing.show_one(name, catalogue.described(registry.load(name, _say)))
+        return
+    problem = registry.load(name, _say)
+    elements = catalogue.separable(problem)
+    listing.show_one(name, catalogue.described(problem), None if elements is None else structure(elements))
+    if graph is not None:
+        if elements is None:
+            raise InputError(f"{name} declares no elements to draw: choose a problem of the group of separable ones")
+        draw(elements, graph)
 
 
 @app.command()

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from multilevel_opt.catalogue import Description, Entry
 from multilevel_opt.check import Finding
+from multilevel_opt.objective.structure import Structure
 from multilevel_opt.result import Result
 
 HINT = "'mlopt problems NAME' shows parameters, source and known minimum of one."
@@ -33,8 +34,8 @@ def show_all(entries: Sequence[Entry]) -> None:
     console.print(HINT, soft_wrap=True)
 
 
-def show_one(name: str, about: Description) -> None:
-    """Docstring and parameters of a problem."""
+def show_one(name: str, about: Description, elements: Structure | None = None) -> None:
+    """Docstring and parameters of a problem, and the numbers of its elements where it has some."""
     console = Console(highlight=False)
     console.print(Text(name, style="bold"))
     console.print(Padding(Text(about.text), (0, 0, 1, 0)))
@@ -42,6 +43,8 @@ def show_one(name: str, about: Description) -> None:
     for parameter, meaning in about.parameters:
         table.add_row(Text(str(parameter)), Text(meaning))
     console.print(table)
+    if elements is not None:
+        console.print(Text(f"\nas it is by default: {elements}"), soft_wrap=True)
 
 
 def show_laws(findings: Sequence[Finding]) -> None:

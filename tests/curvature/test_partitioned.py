@@ -1,0 +1,221 @@
+"""Partitioned curvature: against the assembled dense matrices, on one and several levels, saved, refused."""
+
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import multilevel_opt as mlo
+from multilevel_opt import BFGS, LBFGS, LSE, LSR1, SE, SR1, Elements, PartiallySeparable, Partitioned
+from multilevel_opt.curvature.quasi_newton import QuasiNewton
+from multilevel_opt.linalg.operator import Dense
+from problems.separable import Arwhead, ChainedRosenbrock
+
+N = 12
+UPDATES: dict[str, QuasiNewton] = {
+    "bfgs": BFGS(),
+    "sr1": SR1(),
+    "se": SE(),
+    "lbfgs": LBFGS(memory=3),
+    "lsr1": LSR1(memory=3),
+    "lse": LSE(memory=3),
+    "lbfgs-wide": LBFGS(memory=1),
+    "lsr1-wide": LSR1(memory=1),
+}
+
+
+def table(*rows: Any) -> Tensor:
+    return torch.tensor(rows, dtype=torch.int64, device="cpu")
+
+
+def waves(u: Tensor) -> Tensor:
+    return torch.cos(u).sum(1) + u.square().sum(1) ** 2 + u[:, 0] * u[:, -1]
+
+
+def groups() -> list[Elements]:
+    chain = Elements(torch.arange(N - 1)[:, None] + torch.arange(2), lambda u: (u[:, 1] - u[:, 0] ** 2) ** 2, convex=False)
+    convex = Elements(table((0, 5, 11), (3, 1, 7), (2, 2, 9)), lambda u: torch.exp(u).sum(1), convex=True)
+    wide = Elements(torch.stack([torch.randperm(N) for _ in range(3)]), waves)
+    affine = Elements(table((4, 8), (6, 10)), lambda u: 3 * u[:, 0] - u[:, 1])
+    return [chain, convex, wide, affine]
+
+
+def vector(n: int = N) -> Tensor:
+    return 0.5 * torch.randn(n, dtype=torch.float64)
+
+
+def path(f: mlo.Objective, curvature: Partitioned, x: Tensor, steps: list[Tensor]) -> tuple[Any, mlo.Taylor]:
+    """The curvature and the model after these steps."""
+    model = curvature.expand(f, x, 2)
+    for s in steps:
+        after = curvature.expand(f, x + s, 2)
+        curvature, x = curvature.taught(s, model, after), x + s
+        model = curvature.completed(after, f.ledger)
+    return curvature, model
+
+
+def assembled(f: PartiallySeparable, update: QuasiNewton, x: Tensor, steps: list[Tensor]) -> Tensor:
+    """Σ Uᵢᵀ Bᵢ Uᵢ with every element taught alone, row by row in memory, by the curvature for one vector."""
+    total = torch.zeros(f.n, f.n, dtype=torch.float64)
+    points = reduce(lambda known, s: [*known, known[-1] + s], steps, [x])
+    for number, group in enumerate(f.groups):
+        slopes = [f.element_gradients(point)[number].contiguous() for point in points]
+        for i, row in enumerate(group.indices):
+            known = update
+            U = torch.nn.functional.one_hot(row, f.n).double()
+            last = None
+            for k, s in enumerate(steps):
+                y = slopes[k + 1][i] - slopes[k][i]
+                if float(y.norm()) == 0:
+                    last = 0.0
+                    continue
+                known = known.updated((U @ s)[None], y[None])
+                last = float(y.norm() / (U @ s).norm())
+            unit = torch.zeros(1, len(row), dtype=torch.float64)
+            unit[0, 0] = float(slopes[-1][i].norm()) if last is None else last
+            total += U.T @ known.form(unit).dense()[0] @ U
+    return total
+
+
+@pytest.mark.parametrize("small", [32, 1])
+@pytest.mark.parametrize("name", UPDATES)
+def test_it_is_the_assembled_matrix(name: str, small: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("multilevel_opt.objective.incidence.SMALL", small)
+    f, x, steps = PartiallySeparable(groups(), N), vector(), [vector() for _ in range(6)]
+    curvature, model = path(f, Partitioned(UPDATES[name]), x, steps)
+    expected = assembled(f, UPDATES[name], x, steps)
+    B, v = curvature.form(model), vector()
+    torch.testing.assert_close(model.hvp(torch.zeros_like(v), v), expected @ v, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(B.dense(), expected, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(model.hessian(), expected, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(B.diagonal(), expected.diagonal(), rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(B.to_scipy() @ v.numpy(), (expected @ v).numpy(), rtol=1e-10, atol=1e-10)
+    assert float(torch.linalg.matrix_norm(expected, 2)) <= float(B.norm_bound()) * (1 + 1e-12)
+    shift = 2 * float(B.norm_bound())
+    solution = torch.linalg.solve(expected + shift * torch.eye(N), v)
+    torch.testing.assert_close(B.solve(v, shift), solution, rtol=1e-10, atol=1e-10)
+    monkeypatch.setattr("multilevel_opt.curvature.partitioned_form.DIRECT", 0)
+    torch.testing.assert_close(B.solve(v, shift), solution, rtol=1e-8, atol=1e-10)
+    if float(torch.linalg.eigvalsh(expected)[0]) < 0:  # conjugate gradients say so
+        assert bool(torch.isnan(B.solve(v, 0.0)).all()) or torch.allclose(expected @ B.solve(v, 0.0), v, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", UPDATES)
+def test_every_element_satisfies_its_secant_equation(name: str) -> None:
+    f, x, steps = PartiallySeparable(groups()[1:3], N), vector(), [vector(), vector()]
+    curvature, _ = path(f, Partitioned(UPDATES[name]), x, steps)
+    points = [x + steps[0], x + steps[0] + steps[1]]
+    change = [b - a for a, b in zip(*(f.element_gradients(point) for point in points), strict=True)]
+    for group, learned, y in zip(f.groups, curvature.known, change, strict=True):
+        s = group.gathered(steps[1])
+        used = learned.matrices.store.refused == 0
+        assert bool(used.any())
+        product = learned.matrices.form(y).matvec(s)
+        torch.testing.assert_close(product[used], y[used], rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["plbfgs", "plsr1", "plse", "pbfgs", "psr1", "pse", "pcs"])
+@pytest.mark.parametrize("factor", [100.0, 2.0**-40])
+def test_the_iterates_do_not_depend_on_the_scale_of_f(name: str, factor: float) -> None:
+    def run(scale: float) -> mlo.Result:
+        f = PartiallySeparable([Elements(g.indices, lambda u, g=g: scale * g.function(u)) for g in groups()[:3]], N)
+        solver = mlo.with_curvature(mlo.TR2, mlo.CURVATURES[name]).replace(subproblem=mlo.Steihaug(forcing=1e-8))
+        return mlo.minimize(f, start, solver, stop=mlo.MaxIterations(8))
+
+    torch.manual_seed(3)
+    start = vector()
+    torch.manual_seed(4)
+    plain = run(1.0)
+    torch.manual_seed(4)
+    scaled = run(factor)
+    assert len(plain.history) == len(scaled.history)
+    torch.testing.assert_close(scaled.x, plain.x, rtol=1e-6, atol=1e-6)
+
+
+def test_an_affine_element_gets_no_curvature_and_a_still_one_keeps_its_own() -> None:
+    affine = Elements(table((0,)), lambda u: 5 * u[:, 0])
+    square = Elements(table((1,)), lambda u: u[:, 0] ** 2)
+    f = PartiallySeparable([affine, square], 2)
+    both, first = torch.ones(2, dtype=torch.float64), torch.tensor([1.0, 0.0], dtype=torch.float64)
+    curvature, model = path(f, Partitioned(SR1(patience=2)), both, [both] + [first] * 5)
+    torch.testing.assert_close(curvature.form(model).dense(), torch.diag(torch.tensor([0.0, 2.0], dtype=torch.float64)))
+
+
+def test_convex_groups_may_have_an_update_of_their_own() -> None:
+    f, x, steps = PartiallySeparable(groups(), N), vector(), [3 * vector() for _ in range(4)]
+    curvature, _ = path(f, Partitioned(SR1(), convex=BFGS()), x, steps)
+    assert curvature.name == "pcs"
+    assert [type(group.matrices) for group in curvature.known] == [SR1, BFGS, SR1, SR1]
+    assert float(torch.linalg.eigvalsh(curvature.known[1].matrices.store.matrix).min()) > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", ["plbfgs", "plsr1", "plse", "pbfgs", "psr1", "pse", "pcs"])
+def test_runs_converge_in_both_precisions(name: str, dtype: torch.dtype) -> None:
+    problem = Arwhead(n=50, dtype=str(dtype).removeprefix("torch."))
+    for solver in (mlo.TR2, mlo.AR2):
+        chosen = mlo.with_curvature(solver, mlo.CURVATURES[name])
+        found = mlo.minimize(problem.objective, problem.x0, chosen, stop=mlo.GradientNorm(1e-3) | mlo.MaxIterations(60))
+        assert found.success
+        assert found.x.dtype == dtype
+        assert found.ledgers[0].counts["hvp"] == 0
+
+
+@pytest.mark.parametrize("name", ["plsr1", "pbfgs"])
+def test_sums_of_squares_have_elements_too(name: str) -> None:
+    problem = ChainedRosenbrock(n=10)
+    chosen = mlo.with_curvature(mlo.TR2, mlo.CURVATURES[name])
+    found = mlo.minimize(problem.objective, problem.x0, chosen, stop=mlo.GradientNorm(1e-6) | mlo.MaxIterations(200))
+    assert found.success
+
+
+def test_a_galerkin_level_learns_from_the_same_elements() -> None:
+    f, x, steps = PartiallySeparable(groups(), N), vector(), [vector(5) for _ in range(4)]
+    P = torch.linalg.qr(torch.randn(N, 5, dtype=torch.float64))[0]
+    pulled, start = f.pullback(x, mlo.TransferOperator(Dense(P)))
+    coarse, model = path(pulled, Partitioned(SR1()), start, steps)
+    _, fine = path(f, Partitioned(SR1()), x, [P @ s for s in steps])
+    torch.testing.assert_close(model.hessian(), P.T @ fine.hessian() @ P, rtol=1e-10, atol=1e-10)
+    assert float(torch.linalg.matrix_norm(model.hessian(), 2)) <= float(coarse.form(model).norm_bound()) * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("name", ["plse", "pcs"])
+def test_two_levels(name: str) -> None:
+    problem = Arwhead(n=40)
+    solver = mlo.with_curvature(mlo.TR2, mlo.CURVATURES[name])
+    hierarchy = mlo.random_subspace(problem.x0, 2)
+    stop = mlo.GradientNorm(1e-6) | mlo.MaxIterations(60)
+    found = mlo.minimize(problem.objective, problem.x0, solver, hierarchy=hierarchy, stop=stop)
+    assert found.success
+    assert {event.level for event in found.history} == {0, 1}
+
+
+@pytest.mark.parametrize("name", ["plbfgs", "plsr1", "plse", "pse", "pcs"])
+def test_what_was_learned_is_restored_from_its_tensors(name: str) -> None:
+    f, x, steps = PartiallySeparable(groups(), N), vector(), [vector() for _ in range(5)]
+    fresh = mlo.CURVATURES[name]
+    known, model = path(f, fresh, x, steps)  # type: ignore[arg-type]
+    back = fresh.restored({key: t.clone() for key, t in known.learned().items()}, N)
+    after = known.expand(f, x + sum(steps) + 0.1, 2)
+    s = torch.full_like(x, 0.1)
+    one, two = (c.taught(s, model, after).completed(after, f.ledger).hessian() for c in (known, back))
+    assert torch.equal(one, two)
+    other = PartiallySeparable(groups()[:2], N)
+    with pytest.raises(mlo.InputError, match="those of other elements"):
+        back.form(other.expand(x, 1))
+
+
+def test_what_has_no_elements_is_refused_in_a_sentence() -> None:
+    f, x = mlo.Function(lambda z: z.square().sum()), vector()
+    solver = mlo.with_curvature(mlo.TR2, mlo.CURVATURES["plsr1"])
+    with pytest.raises(mlo.UnsupportedCombination, match="learns from the gradients of elements, and Function has none"):
+        mlo.minimize(f, x, solver)
+    with pytest.raises(mlo.UnsupportedCombination, match="has none"):
+        mlo.minimize(PartiallySeparable(groups(), N) + f, x, solver)
+    with pytest.raises(mlo.InputError, match="curvature of one element"):
+        Partitioned(mlo.Exact())  # type: ignore[arg-type]
+    with pytest.raises(mlo.UnsupportedCombination, match="models of order 2"):
+        mlo.TR1.replace(curvature=mlo.CURVATURES["plsr1"])
