@@ -214,7 +214,8 @@ class Multilevel:
         return smoother.prepare(state.model, lambda: rungs(state.model, levels, state.x, state.curvature, ledgers))
 
     def _smoother(self, state: State, levels: Hierarchy) -> Smoother | None:
-        return self.smoother if levels.nested and state.region is EVERYWHERE else None
+        usable = levels.nested and state.region is EVERYWHERE and self.curvature.evaluates  # nothing is learned below
+        return self.smoother if usable else None
 
     def describe(self, state: State, levels: Hierarchy) -> str:
         """Which linear algebra the steps at this state get, in words."""

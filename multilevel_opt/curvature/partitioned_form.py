@@ -107,11 +107,9 @@ class _Term:
         return self.parts.lowered(self._elements.matvec(self.parts.lifted(v)))
 
     def diagonal(self) -> Tensor:
-        if self.parts.P is not None or self.parts.incidence.wide.repeats:
+        if self.parts.P is not None or self.parts.incidence.repeats:
             return self.dense().diagonal()
-        total = self.parts.incidence.diagonal(self._elements.matrix) if any(self.parts.incidence.small) else 0.0
-        wide = [form for form, small in zip(self.forms, self.parts.incidence.small, strict=True) if not small]
-        return self.parts.incidence.wide.scattered([form.diagonal() for form in wide]) + total if wide else total
+        return self.parts.incidence.scattered([form.diagonal() for form in self.forms])
 
     def dense(self) -> Tensor:
         P, B = self.parts.P, self._elements.dense(self.parts.gradients[0])

@@ -5,9 +5,10 @@ With c = Bs (so that B⁺s = y)
     BFGS   B⁺ = B − ccᵀ/(sᵀc) + yyᵀ/(sᵀy)                Nocedal & Wright 2006, (6.19)
     SR1    B⁺ = B + rrᵀ/(sᵀr),   r = y − c               Nocedal & Wright 2006, (6.24)
 
-Both need B, c, y and the two numbers sᵀc and sᵀy alone, so the same lines serve a dense B, with vectors of length
-n, and the core of a compact form, with coordinates in the span of the pairs. SE chooses between the two in each element. Steps come with ‖s‖ = 1 (s and y
-divided by ‖s‖, which changes no update), so every test is relative and no product of small numbers underflows.
+SE chooses between the two in each element. They need B, c, y and the two numbers sᵀc and sᵀy alone, so the same lines
+serve a dense B, with vectors of length n, and the core of a compact form, with coordinates in the span of the pairs.
+Steps come with ‖s‖ = 1 (s and y divided by ‖s‖, which changes no update), so every test is relative and no product of
+small numbers underflows.
 """
 
 from __future__ import annotations

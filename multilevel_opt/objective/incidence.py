@@ -73,13 +73,6 @@ class Incidence:
         """Whether an element has a variable twice."""
         return any(bool((table.sort(1).values.diff(dim=1) == 0).any()) for table in self.tables)
 
-    def diagonal(self, assembled: Tensor) -> Tensor:
-        """The diagonal of an assembled matrix, shape (n,)."""
-        rows, columns, _ = self._pattern
-        number = torch.repeat_interleave(torch.arange(self.n, device=rows.device), rows.diff())
-        on = number == columns
-        return assembled.values().new_zeros(self.n).index_add_(0, number[on], assembled.values()[on])
-
     @cached_property
     def _pattern(self) -> tuple[Tensor, Tensor, Tensor]:
         """Row pointers and columns of the assembled matrix, and where each entry of each Bᵢ goes."""

@@ -204,8 +204,8 @@ class PartiallySeparable(Objective):
 
     def _local(self, x: Tensor, order: int) -> list[_Local]:
         found = self.incidence.gathered(x.detach())
-        small = self.incidence.small
-        return [_Local(*each, order, few) for *each, few in zip(self.groups, found, small, strict=True)]
+        each = zip(self.groups, found, self.incidence.small, strict=True)
+        return [_Local(group, u, order, small) for group, u, small in each]
 
     def _form(self, local: Sequence[_Local], directions: int) -> Form:
         second = ElementSum(

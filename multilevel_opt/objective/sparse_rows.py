@@ -58,7 +58,8 @@ class SparseRows(Objective):
         self.pattern = probed(function, x) if pattern is None else scipy.sparse.csr_array(pattern).astype(bool)
         if self.pattern.shape != (rows.numel(), self.n):
             raise ShapeError(
-                f"the pattern has shape {self.pattern.shape}, the Jacobian {(rows.numel(), self.n)}: give one of this shape"
+                f"the pattern has shape {self.pattern.shape}, the Jacobian {(rows.numel(), self.n)}: "
+                "give one of this shape"
             )
         self.pattern.eliminate_zeros()
         self.pattern.sum_duplicates()
@@ -136,11 +137,11 @@ def probed(function: Callable[[Tensor], Tensor], x: Tensor) -> Any:
     An entry that is zero at all three is taken for zero; ``SparseRows`` verifies the outcome at other points.
     """
     unit = torch.eye(x.numel(), dtype=x.dtype, device=x.device)
-    found = None
+    found = scipy.sparse.csr_array((x.numel(), function(x).numel()), dtype=bool)
     for seed in range(3):
         columns = [_derivatives(function, _near(x, 20 + seed), part) for part in unit.split(CHUNK)]
         entries = scipy.sparse.vstack([scipy.sparse.csr_array((part != 0).cpu().numpy()) for part in columns])
-        found = entries if found is None else found + entries
+        found = found + entries
     return scipy.sparse.csr_array(found.T).astype(bool)
 
 
@@ -156,6 +157,6 @@ def _derivatives(function: Callable[[Tensor], Tensor], x: Tensor, directions: Te
 
 
 def _near(x: Tensor, seed: int) -> Tensor:
-    """x with noise of size 1, the same for the same seed."""
+    """The point x with noise of size 1, the same for the same seed."""
     generator = torch.Generator(device="cpu").manual_seed(seed)
     return x.detach() + torch.randn(x.shape, generator=generator, dtype=torch.float64, device="cpu").to(x)

@@ -43,7 +43,7 @@ class Structure:
     filled: float
 
     def __str__(self) -> str:
-        sizes, degrees = ("{:g} to {:g}, median {:g}".format(a, c, b) for a, b, c in (self.sizes, self.degrees))
+        sizes, degrees = (f"{a:g} to {c:g}, median {b:g}" for a, b, c in (self.sizes, self.degrees))
         return (
             f"{self.elements} elements of {self.variables} variables\n"
             f"  variables of an element   {sizes}\n"
@@ -97,7 +97,9 @@ def _graph(f: PartiallySeparable, axes: Any) -> None:
     graph = f.graph()
     colors = ["tab:orange" if kind == "element" else "tab:blue" for kind, *_ in graph]
     labels = {node: str(node[-1]) for node in graph}
-    places = networkx.kamada_kawai_layout(graph) if networkx.is_connected(graph) else networkx.spring_layout(graph, seed=0)
+    places = (
+        networkx.kamada_kawai_layout(graph) if networkx.is_connected(graph) else networkx.spring_layout(graph, seed=0)
+    )
     networkx.draw_networkx(graph, places, ax=axes, node_color=colors, labels=labels, node_size=180, font_size=7)
     axes.set_title("elements (orange) and variables (blue)")
     axes.set_axis_off()

@@ -1,6 +1,7 @@
 """Partitioned curvature: against the assembled dense matrices, on one and several levels, saved, refused."""
 
 from functools import reduce
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from multilevel_opt import BFGS, LBFGS, LSE, LSR1, SE, SR1, Elements, PartiallyS
 from multilevel_opt.curvature.quasi_newton import QuasiNewton
 from multilevel_opt.linalg.operator import Dense
 from problems.separable import Arwhead, ChainedRosenbrock
+from problems.surface_elements import MinimalSurfaceElements
 
 N = 12
 UPDATES: dict[str, QuasiNewton] = {
@@ -36,7 +38,9 @@ def waves(u: Tensor) -> Tensor:
 
 
 def groups() -> list[Elements]:
-    chain = Elements(torch.arange(N - 1)[:, None] + torch.arange(2), lambda u: (u[:, 1] - u[:, 0] ** 2) ** 2, convex=False)
+    chain = Elements(
+        torch.arange(N - 1)[:, None] + torch.arange(2), lambda u: (u[:, 1] - u[:, 0] ** 2) ** 2, convex=False
+    )
     convex = Elements(table((0, 5, 11), (3, 1, 7), (2, 2, 9)), lambda u: torch.exp(u).sum(1), convex=True)
     wide = Elements(torch.stack([torch.randperm(N) for _ in range(3)]), waves)
     affine = Elements(table((4, 8), (6, 10)), lambda u: 3 * u[:, 0] - u[:, 1])
@@ -208,10 +212,31 @@ def test_what_was_learned_is_restored_from_its_tensors(name: str) -> None:
         back.form(other.expand(x, 1))
 
 
+@pytest.mark.parametrize("case", ["plbfgs", "plse", "pcs", "psr1 on two levels"])
+def test_interrupted_and_resumed_equals_uninterrupted(case: str, tmp_path: Path) -> None:
+    name, *levels = case.split(" on ")
+    problem = MinimalSurfaceElements(n=7, boundary="waves", height=2.0)
+    solver = mlo.with_curvature(mlo.TR2, mlo.CURVATURES[name])
+
+    def solve(limit: int, **options: Any) -> mlo.Result:
+        hierarchy = problem.hierarchy(1 + len(levels))
+        stop = mlo.MaxIterations(limit)
+        return mlo.minimize(problem.objective, problem.x0, solver, hierarchy=hierarchy, stop=stop, **options)
+
+    file = tmp_path / "run.pt"
+    whole = solve(8)
+    solve(4, checkpoint=file)
+    again = solve(8, checkpoint=file, resume=True)
+    assert torch.equal(again.x, whole.x)
+    assert [event.loss for event in again.history] == [event.loss for event in whole.history]
+
+
 def test_what_has_no_elements_is_refused_in_a_sentence() -> None:
     f, x = mlo.Function(lambda z: z.square().sum()), vector()
     solver = mlo.with_curvature(mlo.TR2, mlo.CURVATURES["plsr1"])
-    with pytest.raises(mlo.UnsupportedCombination, match="learns from the gradients of elements, and Function has none"):
+    with pytest.raises(
+        mlo.UnsupportedCombination, match="learns from the gradients of elements, and Function has none"
+    ):
         mlo.minimize(f, x, solver)
     with pytest.raises(mlo.UnsupportedCombination, match="has none"):
         mlo.minimize(PartiallySeparable(groups(), N) + f, x, solver)
