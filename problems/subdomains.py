@@ -119,7 +119,7 @@ class Subdomains:
         return pi**2 * torch.sin(pi * x) + 0.1 * (k * pi) ** 2 * torch.sin(k * pi * x)
 
     def _jet(self, u: Tensor, x: Tensor) -> Jet:
-        """The network with two derivatives at points (E, P) of each interval, for the weights (E, 2·size) felt there."""
+        """The network with two derivatives at points (E, P) of each interval, for weights (E, 2·size)."""
         H, left = 1 / (self.networks - 1), torch.arange(len(x), device=x.device, dtype=x.dtype)[:, None]
         pieces = [
             _product(_window(x, (left + side) * H, H), _network(part, x, (left + side) * H, H))

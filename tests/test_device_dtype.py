@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import multilevel_opt as mlo
 from multilevel_opt import (
     AR1,
     AR2,
@@ -200,6 +201,25 @@ def _as_usual() -> Iterator[None]:
 def test_test_functions(name: str) -> None:
     make = registry.load(name)
     assert_unaffected(lambda: solve(make(n=30, start_noise=0.01), max_iterations=6).result)
+
+
+@pytest.mark.parametrize("curvature", ["pcs", "plbfgs", "plse"])
+@pytest.mark.parametrize("name", ["minimal-surface-elements", "subdomains", "penalty1"])
+def test_partitioned_curvature(name: str, curvature: str) -> None:
+    make = registry.load(name)
+    sizes = {"networks": 3, "width": 4} if name == "subdomains" else {"n": 40 if name == "penalty1" else 5}
+    twice(lambda: solve(make(**sizes), "tr2", curvature=curvature, max_iterations=4).result)
+
+
+def test_rows_of_a_sparse_jacobian() -> None:
+    solver = mlo.with_curvature(mlo.TR2, mlo.CURVATURES["plsr1"])
+
+    def run() -> Result:
+        x = torch.linspace(-1, 1, 9, dtype=torch.float64, device="cpu")
+        f = mlo.SparseRows(lambda z: (z[1:] - z[:-1] ** 2) ** 2, x)
+        return mlo.minimize(f, x, solver, stop=mlo.MaxIterations(4))
+
+    twice(run)
 
 
 @pytest.mark.parametrize("loss", ["l2", "l1", "logistic"])

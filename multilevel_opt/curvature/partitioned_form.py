@@ -61,7 +61,7 @@ class PartitionedForm:
             A tensor of shape (n,); NaN where the matrix is singular or, beyond 500 unknowns, not positive definite.
         """
         if v.numel() <= DIRECT:
-            solution: Tensor = torch.linalg.solve_ex(self.dense() + shift * torch.eye(len(v)).to(v), v)[0]
+            solution: Tensor = torch.linalg.solve_ex(self.dense() + shift * torch.diag(torch.ones_like(v)), v)[0]
             return solution
         root = (self.diagonal() + shift).rsqrt()
         found = steihaug(lambda u: root * (self.matvec(root * u) + shift * root * u), -root * v, tol=tolerance)

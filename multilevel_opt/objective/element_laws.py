@@ -15,7 +15,7 @@ def dependence(f: PartiallySeparable, x: Tensor) -> float:
         for group in f.groups:
             u = group.gathered(x)
             moved = torch.arange(group.count, device=x.device) % 2 == 0
-            noise = torch.linspace(0.1, 0.2, group.size).to(u)
+            noise = torch.linspace(0.1, 0.2, group.size, dtype=u.dtype, device=u.device)
             before, after = group.values(u), group.values(torch.where(moved[:, None], u + noise, u))
             change = (after - before).abs()[~moved]
             worst = max(worst, float((change / (1 + before.abs()[~moved])).max()) if change.numel() else 0.0)

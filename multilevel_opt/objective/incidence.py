@@ -95,5 +95,7 @@ class Incidence:
 
 
 def _csr(rows: Tensor, columns: Tensor, values: Tensor, n: int) -> Tensor:
-    matrix: Tensor = torch.sparse_csr_tensor(rows, columns, values, (n, n), check_invariants=False)
+    matrix: Tensor = torch.sparse_csr_tensor(
+        rows, columns, values, (n, n), device=values.device, check_invariants=False
+    )
     return matrix

@@ -159,7 +159,7 @@ def test_bfgs_is_positive_definite_whatever_the_pairs(name: str) -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_a_batch_with_different_acceptance_equals_a_loop(name: str) -> None:
-    pairs = [(batch(E, N), batch(E, N)) for _ in range(12)]
+    pairs = [(batch(E, N), batch(E, N)) for _ in range(15)]
     pairs[2][1][1] = float("nan")
     pairs[4][0][2] = 0.0
     together = taught(ALL[name], pairs)

@@ -1,4 +1,4 @@
-"""The minimal surface by elements and a network in pieces: equal to the plain functions, solved by partitioned steps."""
+"""The minimal surface by elements and a network in pieces: the plain functions, solved by partitioned steps."""
 
 import pytest
 import torch
