@@ -26,7 +26,7 @@ from problems.separable import SeparableProblem
 from problems.surface_elements import MinimalSurfaceElements
 
 TOLERANCE = 1e-6
-LIMITS = {1000: 30.0, 10_000: 10.0}  # CPU seconds for a run
+LIMITS = {1000: 20.0, 10_000: 5.0}  # CPU seconds for a run
 NAMES = (
     "Arwhead",
     "Bdqrtic",

@@ -62,7 +62,8 @@ class Partitioned:
     Attributes:
         update: the batched secant curvature of the elements.
         convex: another one for groups declared convex (``Elements.convex``), or None.
-        learn_from_rejected: as for the others; costs a gradient for each rejected trial point.
+        learn_from_rejected: learn at rejected trial points too (Byrd, Khalfan & Schnabel 1996); costs a gradient for each
+            where f does not give value and gradient together, which ``PartiallySeparable`` does.
         known: what each group has learned.
 
     Raises:
@@ -71,7 +72,7 @@ class Partitioned:
 
     update: QuasiNewton
     convex: QuasiNewton | None = None
-    learn_from_rejected: bool = False
+    learn_from_rejected: bool = True
     known: tuple[Learned, ...] = field(default=(), repr=False, compare=False)
 
     residual: ClassVar[bool] = False
