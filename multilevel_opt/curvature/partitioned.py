@@ -62,8 +62,8 @@ class Partitioned:
     Attributes:
         update: the batched secant curvature of the elements.
         convex: another one for groups declared convex (``Elements.convex``), or None.
-        learn_from_rejected: learn at rejected trial points too (Byrd, Khalfan & Schnabel 1996); costs a gradient for each
-            where f does not give value and gradient together, which ``PartiallySeparable`` does.
+        learn_from_rejected: learn at rejected trial points too (Byrd, Khalfan & Schnabel 1996); costs a gradient for
+            each where f does not give value and gradient together, which ``PartiallySeparable`` does.
         known: what each group has learned.
 
     Raises:
