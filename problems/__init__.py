@@ -4,8 +4,8 @@ from problems.autoencoder import Autoencoder
 from problems.burgers import Burgers
 from problems.burgers_inverse import BurgersInverse
 from problems.cavity import Cavity
-from problems.conductivity_inverse import ConductivityInverse
 from problems.classification import MLPClassifier
+from problems.conductivity_inverse import ConductivityInverse
 from problems.dirichlet import Dirichlet, Dirichlet1D, Dirichlet3D
 from problems.fit import Fit
 from problems.grid import GridProblem
