@@ -254,7 +254,7 @@ def _run(spec: Spec, found: type, folder: RunFolder | None, as_json: bool, quiet
 def _solve(spec: Spec, problem: Any, folder: RunFolder | None, quiet: bool, resume: bool) -> Run:
     iterations = iterations_of(spec.method, problem, spec.max_iterations)
     display = Progress(spec.until, iterations, spec.max_seconds, scalar=scalar_of(spec.method))
-    kept = [name for name in FILES if name != "result.json"] if resume else ["checkpoint.pt"]
+    kept = [name for name in FILES if name != "result.json"] if resume else ["checkpoint.pt", "checkpoint.stage.pt"]
 
     def begin() -> None:
         if folder is not None and not folder.begun:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -39,6 +39,32 @@ class Problem(Protocol):
     def metrics(self) -> Mapping[str, Callable[[Tensor], float]]: ...
     @property
     def parameters(self) -> Mapping[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One of several problems that are solved in turn; a problem made of such has ``stages`` and ``joined``.
+
+    ``stages(rows, failures)`` is the stage after those with these rows, tried in vain so often, or None when there
+    are no more; ``joined(rows)`` is the solution of the whole. A ``stages`` of None: the problem is solved at once.
+
+    Attributes:
+        problem: it starts where the stage before has led.
+        name: for messages.
+        left: number of stages from this one on, an estimate: limits are shared equally among them.
+        share: of the targets of errors, which grow from stage to stage, that this stage may use up.
+        weight: of this stage in the whole; those of all stages sum to 1.
+        row: solution of the stage -> what is kept of it, a vector.
+        spoilt: (iteration, metrics) -> whether to break off and ask for another stage; None: never.
+    """
+
+    problem: Problem
+    name: str
+    left: int
+    share: float
+    weight: float
+    row: Callable[[Tensor], Tensor]
+    spoilt: Callable[[int, Mapping[str, float]], bool] | None = None
 
 
 def lacking(problem: object) -> list[str]:

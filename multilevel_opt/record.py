@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -45,8 +46,12 @@ def record_of(
     hierarchy: Hierarchy,
     setup: float,
     until: Mapping[str, float],
+    remarks: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """The record of a run: plain values, every key explained in docs/reference.md."""
+    """The record of a run: plain values, every key explained in docs/reference.md.
+
+    ``remarks`` are those of ``remarked``; None where the problem makes none.
+    """
     rows = getattr(problem, "n_residuals", None)
     tried, rejected = result.coarse_steps
     counts = {kind: [ledger.counts[kind] for ledger in result.ledgers] for kind in result.ledgers[0].counts}
@@ -72,6 +77,7 @@ def record_of(
         "flops_per_level": [ledger.flops for ledger in result.ledgers],
         "seconds": result.seconds,
         "seconds_setup": setup,
+        "overfit": None if remarks is None else any(remark.startswith("overfit") for remark in remarks),
         "loss": result.fun,
         "gradient_norm": result.gradient_norm,
         **{key: result.metrics.get(key) for key in ("rmse", "relative_l2", "test_accuracy", "test_nll")},
@@ -86,8 +92,21 @@ def record_of(
         "peak_memory_bytes": _peak_memory(result.x.device),
         "versions": _versions(),
         **_described(hierarchy),
-        "notes": [*hierarchy.notes, *_remarks(problem, result)],
+        "notes": [*hierarchy.notes, *(remarks or ())],
     }
+
+
+def remarked(problem: Problem, result: Result) -> tuple[Result, list[str] | None]:
+    """The result with what the problem says of its solution, for example that it overfits, in its message.
+
+    The second value are the full remarks; None where the problem makes none.
+    """
+    told: Callable[[Tensor], list[str]] | None = getattr(problem, "remarks", None)
+    if told is None:
+        return result, None
+    remarks = told(result.x)
+    short = [remark.partition(";")[0] for remark in remarks]
+    return replace(result, message="; ".join([result.message, *short])), remarks
 
 
 def level_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -125,12 +144,6 @@ def card_of(record: Mapping[str, Any]) -> str:
         {"converged": "yes" if record["converged"] else "no", **errors, **costs},
         table("levels", headings, rows),
     )
-
-
-def _remarks(problem: Problem, result: Result) -> list[str]:
-    """What the problem itself says of the solution, for example that it fits no other points than its own."""
-    remarks: Callable[[Tensor], list[str]] | None = getattr(problem, "remarks", None)
-    return [] if remarks is None else remarks(result.x)
 
 
 def _described(hierarchy: Hierarchy) -> dict[str, Any]:

@@ -20,8 +20,9 @@ from multilevel_opt.hierarchy import Hierarchy
 from multilevel_opt.methods import METHODS, cycle_of, default_method, method_of, solver_of
 from multilevel_opt.objective.least_squares import LeastSquares
 from multilevel_opt.problem import Problem, completed
-from multilevel_opt.record import card_of, record_of
+from multilevel_opt.record import card_of, record_of, remarked
 from multilevel_opt.result import Event, Result
+from multilevel_opt.stages import in_stages
 from multilevel_opt.stopping import GradientNorm, Loss, MaxIterations, MaxSeconds, Metric, Stop
 from multilevel_opt.training import TRAINERS
 from multilevel_opt.training.run import Run as TrainingRun
@@ -73,6 +74,7 @@ class Request:
         return stop_rule(self.until, problem.metrics, self.max_iterations, self.max_seconds, rising), bool(self.until)
 
 
+@in_stages
 def solve(
     problem: Problem,
     method: str | None = None,
@@ -233,7 +235,8 @@ def _minimized(problem: Problem, asked: Request) -> Run:
         resume=asked.resume,
     )
     kind = solver.curvature.name if solver.order > 1 else None
-    record = record_of(problem, asked.name, asked.method, kind, result, hierarchy, setup, asked.until)
+    result, remarks = remarked(problem, result)
+    record = record_of(problem, asked.name, asked.method, kind, result, hierarchy, setup, asked.until, remarks)
     return Run(result, hierarchy, record | {"method_options": dict(asked.options)})
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from multilevel_opt.errors import InputError
-from multilevel_opt.pde import Domain, Field, Interval, PDEProblem, Time
+from multilevel_opt.pde import Domain, Evolution, Field, Interval, Time
 
 SPACING = 0.03  # of the trapezoidal rule, in units of √(4νt)
 SPARE = 40.0  # what lies beyond its range is smaller by e to this power
@@ -28,7 +28,7 @@ HALF = 0.15
 
 
 @dataclass(frozen=True, kw_only=True)
-class Burgers(PDEProblem):
+class Burgers(Evolution):
     """Burgers' equation with a shock layer at x = 0.
 
     Attributes:
@@ -49,9 +49,11 @@ class Burgers(PDEProblem):
     def equation(self, u: Field, z: Tensor) -> Tensor:
         return u.t + u.value * u.x - self.viscosity * u.xx
 
-    def transform(self, z: Tensor, n: Tensor) -> Tensor:
-        x, t = z[:, :1], z[:, 1:]
-        return (1.0 - x * x) * t * n - torch.sin(pi * x)
+    def start(self, z: Tensor) -> Tensor:
+        return -torch.sin(pi * z[:, 0])
+
+    def fading(self, z: Tensor) -> Tensor:
+        return 1.0 - z[:, 0] ** 2
 
     @cached_property
     def interior_points(self) -> Tensor:

@@ -2,7 +2,7 @@
 
 u = e^(-aπ²t) sin(πx) + ½ e^(-a(kπ)²t) sin(kπx)
 
-The network enters as u = g(x) + t x (1 - x) N, so that initial and boundary values hold exactly.
+The network enters as u = u₀(x) + t x (1 - x) N, so that initial and boundary values hold exactly.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from multilevel_opt.errors import InputError
-from multilevel_opt.pde import Domain, Field, Interval, PDEProblem, Time
+from multilevel_opt.pde import Domain, Evolution, Field, Interval, Time
 
 
 @dataclass(frozen=True, kw_only=True)
-class Heat(PDEProblem):
+class Heat(Evolution):
     """u_t = a u_xx with two decaying modes.
 
     Attributes:
@@ -43,10 +43,11 @@ class Heat(PDEProblem):
     def equation(self, u: Field, z: Tensor) -> Tensor:
         return u.t - self.a * u.xx
 
-    def transform(self, z: Tensor, n: Tensor) -> Tensor:
-        x, t = z[:, :1], z[:, 1:]
-        start = torch.sin(pi * x) + 0.5 * torch.sin(self.k * pi * x)
-        return start + t * x * (1.0 - x) * n
+    def start(self, z: Tensor) -> Tensor:
+        return torch.sin(pi * z[:, 0]) + 0.5 * torch.sin(self.k * pi * z[:, 0])
+
+    def fading(self, z: Tensor) -> Tensor:
+        return z[:, 0] * (1.0 - z[:, 0])
 
     def exact(self, z: Tensor) -> Tensor:
         x, t = z[:, 0], z[:, 1]

@@ -7,6 +7,7 @@ from multilevel_opt.pde.domains import Box, Domain, Interval, SpaceTime, Time
 from multilevel_opt.pde.embeddings import Chain, Columns, Fourier, Scaled
 from multilevel_opt.pde.embeddings import Periodic as PeriodicFeatures
 from multilevel_opt.pde.equations import Block
+from multilevel_opt.pde.evolution import Evolution
 from multilevel_opt.pde.fields import Field, Fields, Frame
 from multilevel_opt.pde.implicit import Implicit
 from multilevel_opt.pde.initialization import INITIALIZATIONS
@@ -36,6 +37,7 @@ __all__ = [
     "Dirichlet",
     "Disc",
     "Domain",
+    "Evolution",
     "Field",
     "Fields",
     "Fourier",

@@ -5,7 +5,7 @@ run.json       the problem, the method and the limits: what ``resume`` and a rea
 result.json    the record of the run, as printed by ``--json``; absent while a run is going on
 history.csv    every iteration of every level
 solution.npz   points, network and exact values of the pictures, points of training (plain arrays)
-checkpoint.pt  where the run stands (numbers, strings and tensors only)
+checkpoint*.pt where the run stands (numbers, strings and tensors only)
 *.png, *.gif   pictures, made from the files above
 report.html    the report, made from them all
 ============== =============================================================================================
@@ -42,6 +42,7 @@ FILES = (
     "history.csv",
     "solution.npz",
     "checkpoint.pt",
+    "checkpoint.stage.pt",
     "solution.png",
     "points.png",
     "film.gif",
