@@ -55,7 +55,8 @@ class Stage:
         share: of the targets of errors, which grow from stage to stage, that this stage may use up.
         weight: of this stage in the whole; those of all stages sum to 1.
         row: solution of the stage -> what is kept of it, a vector.
-        spoilt: (iteration, metrics) -> whether to break off and ask for another stage; None: never.
+        spoilt: (iteration, metrics) -> whether to break off and ask for another stage; iteration is None at the end of
+            a stage that missed its target. None: never.
     """
 
     problem: Problem
@@ -64,7 +65,7 @@ class Stage:
     share: float
     weight: float
     row: Callable[[Tensor], Tensor]
-    spoilt: Callable[[int, Mapping[str, float]], bool] | None = None
+    spoilt: Callable[[int | None, Mapping[str, float]], bool] | None = None
 
 
 def lacking(problem: object) -> list[str]:

@@ -26,7 +26,7 @@ from multilevel_opt.errors import InputError
 from multilevel_opt.ledger import Ledger
 from multilevel_opt.problem import Stage
 from multilevel_opt.record import record_of, remarked
-from multilevel_opt.result import Event, Status
+from multilevel_opt.result import Event, Result, Status
 from multilevel_opt.stopping import Progress, Stagnation
 
 if TYPE_CHECKING:
@@ -99,9 +99,8 @@ class _Account:
         number = before + event.iteration
         return replace(event, iteration=number, flops=flops + event.flops, seconds=self.seconds + event.seconds)
 
-    def add(self, stage: Stage, run: Run, given_up: bool) -> None:
+    def add(self, stage: Stage, result: Result, setup: float, given_up: bool) -> None:
         """Book a stage; one that was given up costs, but brings nothing."""
-        result = run.result
         self.history += [self.shifted(event) for event in result.history]
         report = {
             "name": stage.name,
@@ -119,7 +118,7 @@ class _Account:
         before = self.ledgers or [Ledger() for _ in result.ledgers]
         self.ledgers = [_sum(*pair) for pair in zip(before, result.ledgers, strict=True)]
         self.seconds += result.seconds
-        self.setup += run.record["seconds_setup"]
+        self.setup += setup
         self.failures = self.failures + 1 if given_up else 0
         if not given_up:
             self.rows.append(stage.row(result.x))
@@ -158,13 +157,25 @@ class _Watch:
         self.stage, self.account, self.past = stage, account, past
         self.errors = [name for name in options.get("until") or {} if name in SHARED]
         self.user, self.display = options.get("callback"), options.get("listener")
-        self.asked = self.spoilt = False
+        self.asked = self.given_up = False
 
     def callback(self, event: Event, x: Tensor) -> bool:
         self.past.append(event)
         self.asked = self.user is not None and bool(self.user(self.account.shifted(event), x))
-        self.spoilt = self.stage.spoilt is not None and self.stage.spoilt(event.iteration, event.metrics)
-        return self.asked or self.spoilt or self._stuck(event)
+        self.given_up = self._spoilt(event.iteration, event.metrics)
+        return self.asked or self.given_up or self._stuck(event)
+
+    def judged(self, result: Result) -> Result:
+        """The result of the stage, with the true reason where it was left."""
+        if not (result.success or result.status in ENDS or self.asked):
+            self.given_up = self._spoilt(None, result.metrics)
+        if self.asked or result.status is not Status.USER:
+            return result
+        message = result.message.replace(Status.USER.value, "its loss stagnates, or its error does")
+        return replace(result, status=Status.STALLED, message=message)
+
+    def _spoilt(self, iteration: int | None, metrics: Mapping[str, float]) -> bool:
+        return self.stage.spoilt is not None and self.stage.spoilt(iteration, metrics)
 
     def _stuck(self, event: Event) -> bool:
         losses = [past.loss for past in self.past]
@@ -218,8 +229,9 @@ class _March:
         resume = self._resuming and partial is not None and partial.exists()
         run = self._solve(stage.problem, self._method, **self._shared(stage, watch, partial, resume))
         self._resuming = False
-        account.add(stage, run, watch.spoilt)
-        over = run.result.status in ENDS or watch.asked
+        result = watch.judged(run.result)
+        account.add(stage, result, run.record["seconds_setup"], watch.given_up)
+        over = result.status in ENDS or watch.asked
         if not over and target is not None and partial is not None:
             partial.unlink(missing_ok=True)
             account.save(target)
@@ -289,15 +301,10 @@ class _March:
         missed = [report for report in kept if not Status[report["status"].upper()].converged]
         first = (missed or [last])[0]
         if missed or self._until:
-            status = Status[first["status"].upper()]
-            status = Status.STALLED if status.converged or status is Status.USER else status
+            status = Status[first["status"].upper()] if missed else Status.STALLED
             others = f", {len(missed) - 1} later stages as well" if len(missed) > 1 else ""
-            return status, f"{first['name']} missed its target: {_reason(first)}{others}"
+            return status, f"{first['name']} missed its target: {first['message']}{others}"
         return Status.GRADIENT, f"every stage converged; the last: {last['message']}"
-
-
-def _reason(report: Mapping[str, Any]) -> str:
-    return "its loss stagnates" if report["status"] == Status.USER.name.lower() else str(report["message"])
 
 
 def _sum(a: Ledger, b: Ledger) -> Ledger:

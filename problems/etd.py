@@ -3,8 +3,8 @@
 With u = Σ c_k(t) cos(kπx) and N = r (u - u³) the equation is c_k' = -d k²π² c_k + N_k(c), advanced by the scheme
 ETDRK4 of Cox & Matthews (J. Comput. Phys. 176, 2002, equations 26-29), whose coefficients are means over a circle
 (Kassam & Trefethen, SIAM J. Sci. Comput. 26, 2005, section 3). Steps grow linearly with √t, as the rounding of the
-kink asks for; between them c is the cubic that has the values and slopes at both ends; both errors are below 1e-8. The number of modes is
-doubled until the error is below 1e-7 in the relative L2 norm over space and time.
+kink asks for; between them c is the cubic that has the values and slopes at both ends. Both errors are below 1e-8. The
+number of modes is doubled until the error is below 1e-7 in the relative L2 norm over space and time.
 """
 
 from __future__ import annotations

@@ -152,10 +152,11 @@ class Slabs(Measures):
         left = ceil((last - ends[-1]) / width - 1e-6)
         return (last if left <= 1 else ends[-1] + width), left
 
-    def spoilt(self, iteration: int, metrics: Mapping[str, float]) -> bool:
+    def spoilt(self, iteration: int | None, metrics: Mapping[str, float]) -> bool:
         """Whether an automatic slab is too wide: the residual at held-out points has parted from that of training."""
         held, trained = metrics["held_out"], metrics["residual"]
-        return iteration >= EARLIEST and held > max(OVERFIT * trained, NEGLIGIBLE * self._held_out_at_start)
+        late = iteration is None or iteration >= EARLIEST
+        return late and held > max(OVERFIT * trained, NEGLIGIBLE * self._held_out_at_start)
 
     @cached_property
     def _last_parts(self) -> tuple[Tensor | None, list[tuple[Evolution, Tensor]]]:

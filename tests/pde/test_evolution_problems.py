@@ -67,7 +67,7 @@ def test_the_cosine_series_is_that_of_the_start() -> None:
 
 
 def test_allen_cahn_agrees_with_an_implicit_method_of_lines() -> None:
-    d, n, t = 2e-3, 400, 0.6
+    d, n, t = 2e-3, 150, 0.6
     x = (np.arange(n) + 0.5) / n
     symbol = -d * (pi * np.arange(n)) ** 2
 
@@ -80,7 +80,7 @@ def test_allen_cahn_agrees_with_an_implicit_method_of_lines() -> None:
     matrix = idct(symbol[:, None] * dct(np.eye(n), axis=0), axis=0)
     found = solve_ivp(slope, (0, t), x**2 * np.cos(pi * x), "Radau", rtol=1e-7, atol=1e-9, jac=slopes).y[:, -1]
     z = torch.stack([torch.as_tensor(x), torch.full((n,), t, dtype=torch.float64)], dim=1)
-    assert reference(d, 5.0)(z).numpy() == pytest.approx(found, abs=3e-6)
+    assert reference(d, 5.0)(z).numpy() == pytest.approx(found, abs=2e-5)
 
 
 def test_the_error_of_the_reference_is_what_it_says() -> None:
@@ -91,10 +91,10 @@ def test_the_error_of_the_reference_is_what_it_says() -> None:
     assert np.abs(twice - truth.values.numpy()).max() < 1e-8
     halfway = np.insert(times, np.arange(1, len(times)), (times[1:] + times[:-1]) / 2)
     between = advanced(2e-3, 5.0, 256, halfway)[1::2]
-    x = np.linspace(-1, 1, 9)
+    x = np.linspace(-0.9, 0.9, 9)  # away from the kink, for which 256 modes are few
     for j in (20, 100, 399):
         z = torch.tensor([[place, halfway[2 * j + 1]] for place in x])
-        assert truth(z).numpy() == pytest.approx(np.cos(pi * np.outer(x, np.arange(256))) @ between[j], abs=2e-6)
+        assert truth(z).numpy() == pytest.approx(np.cos(pi * np.outer(x, np.arange(256))) @ between[j], abs=1e-6)
 
 
 def test_allen_cahn_satisfies_its_equation() -> None:

@@ -1,6 +1,7 @@
 """Evolution problems marched in slabs: one solution, one record, and a run that can be stopped anywhere."""
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -70,13 +71,13 @@ def times(*values: float) -> Tensor:
     return torch.tensor([[0.3, t] for t in values], dtype=torch.float64)
 
 
-@pytest.mark.parametrize("problem", [Spring(), Decay(), Decay(slabs=1), Decay(width=6, depth=2, slabs=2)])
+@pytest.mark.parametrize("problem", [Spring(width=20), Decay(), Decay(slabs=1), Decay(width=6, depth=2, slabs=2)])
 def test_the_whole_reaches_its_target(problem: Evolution) -> None:
-    run = mlo.solve(problem, until={"relative_l2": 1e-3}, max_iterations=300)
+    run = mlo.solve(problem, until={"relative_l2": 1e-2}, max_iterations=300)
     z = torch.rand(200, 2, dtype=torch.float64) * 1.5
     u = problem.exact(z)
     assert run.result.success
-    assert float((problem.solution(run.result.x, z) - u).norm() / u.norm()) < 2e-3
+    assert float((problem.solution(run.result.x, z) - u).norm() / u.norm()) < 2e-2
     assert run.record["relative_l2"] == pytest.approx(problem.relative_l2(run.result.x))
     assert run.record["overfit"] is False
 
@@ -105,7 +106,7 @@ def test_the_record_sums_what_the_slabs_cost() -> None:
         assert run.record[key] == pytest.approx(sum(stage[key] for stage in stages))
     assert run.result.history == tuple(seen)
     assert [event.iteration for event in seen] == list(range(1, run.result.nit + 1))
-    assert all(a.flops < b.flops and a.seconds <= b.seconds for a, b in zip(seen, seen[1:], strict=False))
+    assert all(a.flops < b.flops and a.seconds <= b.seconds for a, b in pairwise(seen))
 
 
 def test_shares_of_targets_grow_with_time() -> None:
@@ -157,7 +158,7 @@ def test_a_plain_checkpoint_is_not_one_of_slabs(tmp_path: Path) -> None:
 
 
 def test_automatic_slabs_are_halved_where_the_held_out_residual_parts() -> None:
-    problem = Restless(slabs="auto", width=40, points=40, seed=1)
+    problem = Restless(slabs="auto", width=16, seed=1)
     run = mlo.solve(problem, until={"relative_l2": 3e-2}, max_iterations=2000)
     assert run.result.success
     given_up = [stage for stage in run.record["stages"] if stage["message"].startswith("given up")]
@@ -168,7 +169,7 @@ def test_automatic_slabs_are_halved_where_the_held_out_residual_parts() -> None:
 
 
 def test_one_slab_of_the_same_overfits() -> None:
-    problem = Restless(slabs=1, width=40, points=40, seed=1)
+    problem = Restless(slabs=1, width=16, seed=1)
     run = mlo.solve(problem, until={"relative_l2": 3e-2}, max_iterations=100)
     assert not run.result.success
     assert run.record["overfit"] is True
