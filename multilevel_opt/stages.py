@@ -11,9 +11,8 @@ then comes from the stages before; one that misses its share does not end the ru
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,9 +20,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor
 
-from multilevel_opt.checkpoint import load, written
+from multilevel_opt.account import Account
+from multilevel_opt.checkpoint import load
 from multilevel_opt.errors import InputError
-from multilevel_opt.ledger import Ledger
 from multilevel_opt.problem import Stage
 from multilevel_opt.record import record_of, remarked
 from multilevel_opt.result import Event, Result, Status
@@ -32,16 +31,14 @@ from multilevel_opt.stopping import Progress, Stagnation
 if TYPE_CHECKING:
     from multilevel_opt.solve import Run
 
-SCHEMA = 1
 PARTIAL = ".stage.pt"  # suffix of the checkpoint of the stage that is going on
 SHARED = ("rmse", "relative_l2")  # errors that pile up from stage to stage
 STUCK = Stagnation(0.1, 25)  # when to leave a stage
 WINDOW = 10  # or when over so many iterations
 FALL = 0.2  # the loss has fallen to this fraction
-GAIN = 0.9  # and no error that is asked for to this one
+GAIN = 0.9  # and no error that is asked for to this one,
+NEAR = 3.0  # which is at most so many times its target: errors far from it go up and down
 ENDS = (Status.INTERRUPTED, Status.NON_FINITE)  # and the whole run with it
-
-OVERFIT = "the residual at held-out points parted from that of training"
 
 Solve = TypeVar("Solve", bound=Callable[..., Any])
 
@@ -58,104 +55,12 @@ def in_stages(solve: Solve) -> Solve:
     return solved  # type: ignore[return-value]
 
 
-@dataclass
-class _Account:
-    """What the stages have brought so far; also what is stored.
-
-    Attributes:
-        rows: of the finished stages.
-        failures: attempts at the next stage that were given up.
-        reports: a plain summary of every attempt, finished or not.
-        history: events of all attempts, numbered through.
-        ledgers: of all levels.
-        seconds: of solving.
-        setup: seconds of building hierarchies.
-        gradients: of the finished stages.
-    """
-
-    rows: list[Tensor] = field(default_factory=list)
-    failures: int = 0
-    reports: list[dict[str, Any]] = field(default_factory=list)
-    history: list[Event] = field(default_factory=list)
-    ledgers: list[Ledger] = field(default_factory=list)
-    seconds: float = 0.0
-    setup: float = 0.0
-    gradients: list[Tensor] = field(default_factory=list)
-
-    @property
-    def iterations(self) -> int:
-        """Iterations of the finest level."""
-        return sum(report["iterations"] for report in self.reports)
-
-    @property
-    def kept(self) -> list[dict[str, Any]]:
-        """Reports of the stages that are part of the solution."""
-        return [report for report in self.reports if report["weight"]]
-
-    def shifted(self, event: Event) -> Event:
-        """An event of the present stage, numbered and clocked over the whole run."""
-        before = sum(report["per_level"][event.level] for report in self.reports)
-        flops = sum(ledger.flops for ledger in self.ledgers)
-        number = before + event.iteration
-        return replace(event, iteration=number, flops=flops + event.flops, seconds=self.seconds + event.seconds)
-
-    def add(self, stage: Stage, result: Result, setup: float, given_up: bool) -> None:
-        """Book a stage; one that was given up costs, but brings nothing."""
-        self.history += [self.shifted(event) for event in result.history]
-        report = {
-            "name": stage.name,
-            "status": result.status.name.lower(),
-            "message": f"given up: {OVERFIT}" if given_up else result.message,
-            "weight": 0.0 if given_up else stage.weight,
-            "iterations": result.nit,
-            "per_level": list(result.iterations_per_level),
-            "flops": result.flops,
-            "seconds": result.seconds,
-            "loss": result.fun,
-            "metrics": dict(result.metrics),
-        }
-        self.reports.append(report)
-        before = self.ledgers or [Ledger() for _ in result.ledgers]
-        self.ledgers = [_sum(*pair) for pair in zip(before, result.ledgers, strict=True)]
-        self.seconds += result.seconds
-        self.setup += setup
-        self.failures = self.failures + 1 if given_up else 0
-        if not given_up:
-            self.rows.append(stage.row(result.x))
-            self.gradients.append(result.grad)
-
-    def save(self, path: Path) -> None:
-        """Write it as a file of numbers, strings and tensors."""
-        lists = {
-            "history": [event.as_dict() for event in self.history],
-            "ledgers": [led.as_dict() for led in self.ledgers],
-        }
-        buffer = io.BytesIO()
-        torch.save({"stages": SCHEMA, **vars(self), **lists}, buffer)
-        written(path, lambda temporary: temporary.write_bytes(buffer.getbuffer()))
-
-    @classmethod
-    def load(cls, path: Path, like: Tensor) -> _Account:
-        """Inverse of ``save``; raises ``InputError``."""
-        try:
-            data: dict[str, Any] = torch.load(path, weights_only=True, map_location=like.device)
-        except Exception as error:
-            raise InputError(
-                f"cannot read the checkpoint {path}: {type(error).__name__}; give a folder made by --out"
-            ) from error
-        if not isinstance(data, dict) or data.pop("stages", None) != SCHEMA:
-            raise InputError(f"{path} is not a checkpoint of a run in stages: run the problem again")
-        data["history"] = [Event(**event) for event in data["history"]]
-        data["ledgers"] = [Ledger(**ledger) for ledger in data["ledgers"]]
-        return cls(**data)
-
-
 class _Watch:
     """Callback and listener of one stage."""
 
-    def __init__(self, stage: Stage, account: _Account, options: Mapping[str, Any], past: list[Event]) -> None:
+    def __init__(self, stage: Stage, account: Account, options: Mapping[str, Any], past: list[Event]) -> None:
         self.stage, self.account, self.past = stage, account, past
-        self.errors = [name for name in options.get("until") or {} if name in SHARED]
+        self.targets = {k: v * stage.share for k, v in (options.get("until") or {}).items() if k in SHARED}
         self.user, self.display = options.get("callback"), options.get("listener")
         self.asked = self.given_up = False
 
@@ -181,10 +86,10 @@ class _Watch:
         losses = [past.loss for past in self.past]
         if STUCK(Progress(event.iteration, event.loss, 0.0, 0.0, {}, losses=losses)) is not None:
             return True
-        if len(losses) <= WINDOW or not self.errors or losses[-1] > FALL * losses[-1 - WINDOW]:
+        if len(losses) <= WINDOW or not self.targets or losses[-1] > FALL * losses[-1 - WINDOW]:
             return False
-        before = self.past[-1 - WINDOW].metrics
-        return all(event.metrics[name] > GAIN * before[name] for name in self.errors)
+        before, now = self.past[-1 - WINDOW].metrics, event.metrics
+        return all(GAIN * before[k] < now[k] < NEAR * target for k, target in self.targets.items())
 
     def listener(self, event: Event) -> None:
         if self.display is not None:
@@ -202,7 +107,7 @@ class _March:
         self._resuming = bool(options.get("resume"))
         if self._resuming and self._target is None:
             raise InputError("resume=True needs the checkpoint to continue from: give checkpoint=FILE")
-        self._account = _Account.load(self._target, problem.x0) if self._resuming and self._target else _Account()
+        self._account = Account.load(self._target, problem.x0) if self._resuming and self._target else Account()
 
     def go(self) -> Run:
         account, over = self._account, False
@@ -305,8 +210,3 @@ class _March:
             others = f", {len(missed) - 1} later stages as well" if len(missed) > 1 else ""
             return status, f"{first['name']} missed its target: {first['message']}{others}"
         return Status.GRADIENT, f"every stage converged; the last: {last['message']}"
-
-
-def _sum(a: Ledger, b: Ledger) -> Ledger:
-    counts = {kind: a.counts[kind] + b.counts[kind] for kind in a.counts}
-    return Ledger(counts, a.flops + b.flops, max(a.bytes, b.bytes))

@@ -66,10 +66,10 @@ class AllenCahn(Evolution):
         return 2 * pi
 
     def default_width(self) -> int:
-        return 26
+        return 20
 
     def default_points(self) -> int:
-        return 1500
+        return 1200
 
     def default_slabs(self) -> int:
-        return 4
+        return 8

@@ -73,6 +73,9 @@ class KdV(Evolution):
     def frequency(self) -> float:
         return self.fast**0.5
 
+    def rate(self) -> float:
+        return self.fast**1.5
+
     def default_width(self) -> int:
         return 20
 

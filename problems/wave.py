@@ -59,11 +59,14 @@ class Wave(Evolution):
     def frequency(self) -> float:
         return self.beta * pi
 
+    def rate(self) -> float:
+        return SPEED * self.beta * pi
+
     def default_width(self) -> int:
-        return 26
+        return 20
 
     def default_points(self) -> int:
-        return 1000
+        return 600
 
     def default_slabs(self) -> int:
-        return max(1, ceil(self.beta / 1.25))
+        return max(1, ceil(1.6 * self.beta))

@@ -52,6 +52,31 @@ class Scaled:
 
 
 @dataclass(frozen=True)
+class Paced:
+    """Coordinates mapped to [-1, 1] by the box, but the last one, the time, to [-pace, pace].
+
+    So the ridges of a network, drawn with one steepness for all inputs, are as steep in time as the solution is.
+
+    Attributes:
+        bounds: (low, high) of every coordinate.
+        pace: wave number of the solution in the scaled time over that in the scaled space.
+    """
+
+    bounds: tuple[tuple[float, float], ...]
+    pace: float
+
+    @property
+    def features(self) -> int:
+        return len(self.bounds)
+
+    def __call__(self, z: Tensor) -> Tensor:
+        return Scaled(self.bounds)(z) * z.new_tensor([*[1.0] * (len(self.bounds) - 1), self.pace])
+
+    def frequency(self, omega: float) -> float:
+        return Scaled(self.bounds[:-1]).frequency(omega)
+
+
+@dataclass(frozen=True)
 class Columns:
     """Some of the coordinates, for a network that does not depend on the others."""
 

@@ -16,13 +16,15 @@ from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
 
 from multilevel_opt.errors import InputError
 from multilevel_opt.pde.domains import SpaceTime, Time
+from multilevel_opt.pde.embeddings import Chain, Paced
+from multilevel_opt.pde.networks import MLP, Network
 from multilevel_opt.pde.problem import PDEProblem
 from multilevel_opt.pde.slabs import Slabs
 
@@ -61,9 +63,11 @@ class Evolution(Slabs, PDEProblem):
 
     def __post_init__(self) -> None:
         self._fill("slabs", self.default_slabs)
-        if self.slabs != "auto" and not (str(self.slabs).isdecimal() and int(self.slabs) > 0):
-            raise InputError(f"slabs must be a whole number >= 1 or auto, got {self.slabs!r}")
-        self._set("slabs", self.slabs if self.slabs == "auto" else int(self.slabs))
+        if self.slabs != "auto":
+            told = str(self.slabs)
+            if not told.isdecimal() or int(told) < 1:
+                raise InputError(f"slabs must be a whole number >= 1 or auto, got {self.slabs!r}")
+            self._set("slabs", int(told))
         super().__post_init__()
 
     def start(self, z: Tensor) -> Tensor:
@@ -81,6 +85,19 @@ class Evolution(Slabs, PDEProblem):
         """The factor b at z (m, d), (m,): zero where the values of the start stay for all times; one by default."""
         return torch.ones_like(z[:, 0])
 
+    def rate(self) -> float | None:
+        """Largest wave number of the solution in time, in radians per unit of time; None: as steep as in space."""
+        return None
+
+    def make_network(self) -> Network:
+        made, space, (first, last) = super().make_network(), self.place.bounds[:-1], self.place.bounds[-1]
+        rate, whole = self.rate(), self.slabs == 1 and self.place == self.domain()
+        if not isinstance(made, MLP) or isinstance(made.embedding, Chain) or (whole and rate is None):
+            return made
+        steepest = self.frequency() * max(high - low for low, high in space)
+        pace = 1.0 if rate is None else rate * (last - first) / steepest
+        return replace(made, embedding=Paced(self.place.bounds, pace))
+
     def default_slabs(self) -> int:
         """Slabs where none are asked for."""
         return 1
@@ -97,13 +114,17 @@ class Evolution(Slabs, PDEProblem):
             raise InputError(f"{type(self).__name__} has no time: return a domain of space * Time(stop) from domain()")
         return found
 
+    @property
+    def given(self) -> list[Callable[[Tensor], Tensor]]:
+        """``start``, and ``velocity`` where there is one."""
+        return [self.start, self.velocity] if type(self).velocity is not Evolution.velocity else [self.start]
+
     @cached_property
     def begun(self) -> Start:
         """Initial data of this slab at z (m, d): u₀, and v₀ where the problem has a velocity, (m, K') each."""
-        given = [self.start, self.velocity] if type(self).velocity is not Evolution.velocity else [self.start]
 
         def first(z: Tensor) -> State:
-            return tuple(_column(part(z)) for part in given)
+            return tuple(_column(part(z)) for part in self.given)
 
         return first
 
@@ -128,7 +149,8 @@ class Evolution(Slabs, PDEProblem):
 
             if len(data) == 1:
                 return (data[0] + share(times),)
-            w, slope = torch.func.jvp(share, (times,), (torch.ones_like(times),))
+            pair = torch.func.jvp(share, (times,), (torch.ones_like(times),))
+            w, slope = cast(tuple[Tensor, Tensor], pair)
             return data[0] + width * data[1] + w, data[1] + 2.0 * w / width + slope
 
         return last

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from multilevel_opt.pde.evolution import Evolution
 
 NARROWEST = 2.0**-8  # of an automatic slab, relative to the whole time
+SWIFT = 0.3  # share of errors for two time derivatives: a velocity is wrong before it shows in u
 EARLIEST = 20  # iterations before an automatic slab is judged
 
 
@@ -135,11 +136,17 @@ class Slabs(Measures):
             problem=new,
             name=f"slab {len(rows) + 1} to {me.place.time.name} = {stop:g}",
             left=left,
-            share=((ends[-1] + stop) / 2 - first) / (last - first) if left + len(rows) > 1 else 1.0,
+            share=self._share(ends[-1], stop) if len(rows) + left > 1 else 1.0,
             weight=(stop - ends[-1]) / (last - first),
             row=partial(_row, stop),
             spoilt=new.spoilt if automatic else None,
         )
+
+    def _share(self, start: float, stop: float) -> float:
+        """What an error that grows linearly is in the middle of a slab; less where a velocity is handed on."""
+        first, last = self._mine.place.time.start, self._mine.place.time.stop
+        middle = ((start + stop) / 2 - first) / (last - first)
+        return middle * (1.0 if len(self._mine.given) == 1 else SWIFT)
 
     def _edge(self, ends: Sequence[float], failures: int) -> tuple[float, int]:
         """The end of the next slab, and how many there are from this one on."""
