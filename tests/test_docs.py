@@ -74,6 +74,7 @@ EXPECTED: dict[str, Callable[[Names], bool]] = {
         and n["lbfgs"].counts["gradients"] < 65
         and n["run"].record["test_accuracy"] > 0.5
     ),
+    "partitioned.md": lambda n: n["found"].success and n["again"].success and n["g"].colors == 3,
     "theory.md": lambda n: n["counted"] == pytest.approx(n["by_hand"], rel=1e-12),
     "tutorial.md": lambda n: (
         n["run"].result.success

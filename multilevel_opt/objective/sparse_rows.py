@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import networkx
 import numpy as np
 import scipy.sparse
 import torch
@@ -116,6 +115,8 @@ class SparseRows(Objective):
     def _compile(self, device: torch.device) -> None:
         """Colors of the columns, and where each row's entries are found."""
         pattern = self.pattern.astype(np.int64)
+        import networkx
+
         together = networkx.from_scipy_sparse_array(pattern.T @ pattern)
         together.remove_edges_from(networkx.selfloop_edges(together))
         found = networkx.greedy_color(together, strategy="largest_first")

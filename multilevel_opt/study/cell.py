@@ -16,21 +16,32 @@ from multilevel_opt.study.grid import Cell
 from multilevel_opt.study.solvers import Task, solved
 
 KEYS = (
-    *("schema", "problem", "parameters", "method", "curvature", "levels", "seed", "status", "message", "converged"),
-    *("target", "iterations", "iterations_per_level", "trials", "coarse_steps", "coarse_steps_rejected"),
-    *("evaluations", "flops", "flops_per_level", "seconds", "seconds_setup", "loss", "gradient_norm", "rmse"),
     *(
-        "relative_l2",
-        "test_accuracy",
-        "test_nll",
-        "metrics",
-        "n_parameters",
-        "n_residuals",
-        "level_parameters",
-        "level_residuals",
-        "level_kinds",
+        "schema",
+        "problem",
+        "parameters",
+        "method",
+        "method_options",
+        "curvature",
+        "levels",
+        "seed",
+        "status",
+        "message",
     ),
-    *("level_nnz", "linear_algebra", "notes", "device", "dtype", "peak_memory_bytes", "versions"),
+    *(
+        "message",
+        "converged",
+        "target",
+        "iterations",
+        "iterations_per_level",
+        "trials",
+        "coarse_steps",
+        "coarse_steps_rejected",
+    ),
+    *("evaluations", "flops", "flops_per_level", "seconds", "seconds_setup", "loss", "gradient_norm", "rmse"),
+    *("relative_l2", "test_accuracy", "test_nll", "metrics", "overfit", "n_parameters", "n_residuals"),
+    *("level_parameters", "level_residuals", "level_kinds", "level_nnz", "linear_algebra", "notes"),
+    *("device", "dtype", "peak_memory_bytes", "versions"),
 )
 
 
