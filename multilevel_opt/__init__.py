@@ -1,6 +1,6 @@
 """Multilevel trust-region and regularized optimization, with torch evaluating every function."""
 
-from multilevel_opt import check, optim, pde, training
+from multilevel_opt import check, optim, pde, separable, training
 from multilevel_opt.api import least_squares, minimize
 from multilevel_opt.build import amg, from_objectives, galerkin, geometric, random_subspace
 from multilevel_opt.callbacks import Progress
@@ -142,6 +142,7 @@ __all__ = [
     "optim",
     "pde",
     "random_subspace",
+    "separable",
     "solve",
     "structure",
     "subnetwork",

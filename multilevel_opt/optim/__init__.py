@@ -7,10 +7,22 @@ the closure returns, the weights stay finite, the best are kept, and ``opt.last`
 from multilevel_opt.objective.batch import Batch
 from multilevel_opt.optim.multi_batch import MultiBatchLBFGS
 from multilevel_opt.optim.multilevel import Multilevel
+from multilevel_opt.optim.partitioned import Partitioned
 from multilevel_opt.optim.report import StepReport
 from multilevel_opt.optim.safe import Safe, Value
 from multilevel_opt.optim.sampler import OverlapSampler
 from multilevel_opt.optim.sgd_bb import SGDBB
 from multilevel_opt.optim.svrg_bb import SVRGBB
 
-__all__ = ["SGDBB", "SVRGBB", "Batch", "MultiBatchLBFGS", "Multilevel", "OverlapSampler", "Safe", "StepReport", "Value"]
+__all__ = [
+    "SGDBB",
+    "SVRGBB",
+    "Batch",
+    "MultiBatchLBFGS",
+    "Multilevel",
+    "OverlapSampler",
+    "Partitioned",
+    "Safe",
+    "StepReport",
+    "Value",
+]

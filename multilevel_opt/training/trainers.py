@@ -140,6 +140,8 @@ def batch_of(samples: Samples, sampler: optim.OverlapSampler) -> Batch:
     return samples.batch(sampler.draw(), sampler.carried, sampler.shared)
 
 
+TRUST_REGION = {"radius": 1.0, "forcing": 0.1, "max_products": 20, "doubt": 0.0}
+
 TRAINERS: dict[str, Trainer] = {
     "sgd": Trainer(partial(_torch, torch.optim.SGD), "stochastic gradients, torch", {"lr": 0.1}),
     "momentum": Trainer(
@@ -162,4 +164,17 @@ TRAINERS: dict[str, Trainer] = {
         "L-BFGS with pairs of the samples that two batches share",
         {"lr": 0.1, "memory": 10, "pairs": "cautious", "overlap": 0.25},
     ),
+    "pggn": Trainer(
+        partial(_own, partial(optim.Partitioned, curvature="pggn")),
+        "trust region with Gauss-Newton matrices of elements, for partially separable networks",
+        {"lr": 1.0, **TRUST_REGION},
+    ),
+    **{
+        name: Trainer(
+            partial(_own, partial(optim.Partitioned, curvature=name)),
+            f"trust region with {kind} matrices of elements, for partially separable networks",
+            {"lr": 1.0, "memory": 5, **TRUST_REGION},
+        )
+        for name, kind in {"plbfgs": "L-BFGS", "plsr1": "L-SR1", "plse": "L-BFGS or L-SR1"}.items()
+    },
 }
