@@ -58,6 +58,7 @@ EXPECTED: dict[str, Callable[[Names], bool]] = {
         and n["order"].covers(2)
         and not n["order"].covers(1)
     ),
+    "separable-networks.md": lambda n: n["batch"].element_gradients.shape == (3, 234) and n["opt"].last.accepted,
     "README.md": lambda n: n["result"].success and str(n["hierarchy"]) in text(ROOT / "README.md"),
     "reference.md": lambda n: (
         n["found"].success
