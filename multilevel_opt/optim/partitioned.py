@@ -47,7 +47,7 @@ class Partitioned(Safe):
     Args:
         model: a module with partially separable scores.
         curvature: a key of ``element_curvature.CURVATURES``: "pggn", "plbfgs", "plsr1" or "plse".
-        lr: factor on the steps; 1 but for schedules.
+        lr: factor on the steps; below 1 small batches are trusted less.
         memory: pairs that a secant matrix keeps.
         radius: Δ at the start.
         largest: bound of Δ.
@@ -123,7 +123,8 @@ class Partitioned(Safe):
             return {"reason": "the gradient is zero: nothing to do", "accepted": True}
         gradient = torch.cat([g.reshape(-1) for g in self.clipped(value)])
         found = self._solved(gradient, value)
-        predicted = -float(gradient @ found.step + 0.5 * (found.step @ found.product))
+        t = self.rates[0]  # the model is one group
+        predicted = -float(t * (gradient @ found.step) + 0.5 * t * t * (found.step @ found.product))
         before = [p.detach().clone() for p in self.weights]
         parts = torch.split(found.step, [p.numel() for p in self.weights])
         moved = self.move([part.reshape(p.shape) for part, p in zip(parts, before, strict=True)])

@@ -167,7 +167,7 @@ TRAINERS: dict[str, Trainer] = {
     "pggn": Trainer(
         partial(_own, partial(optim.Partitioned, curvature="pggn")),
         "trust region with Gauss-Newton matrices of elements, for partially separable networks",
-        {"lr": 1.0, **TRUST_REGION},
+        {"lr": 0.3, **TRUST_REGION},
     ),
     **{
         name: Trainer(
