@@ -5,6 +5,22 @@ from __future__ import annotations
 from multilevel_opt.errors import InputError
 
 WORKS: dict[str, str] = {
+    "griewank1982": """@incollection{griewank1982,
+  author    = {Griewank, Andreas and Toint, Philippe L.},
+  title     = {On the unconstrained optimization of partially separable functions},
+  booktitle = {Nonlinear Optimization 1981},
+  editor    = {Powell, M. J. D.},
+  publisher = {Academic Press},
+  pages     = {301--312},
+  year      = {1982}
+}""",
+    "raynaud2023": """@techreport{raynaud2023,
+  author      = {Raynaud, Paul and Orban, Dominique and Bigeon, Jean},
+  title       = {{PLSR1}: a limited-memory partitioned quasi-{N}ewton optimizer for partially-separable loss functions},
+  institution = {GERAD},
+  number      = {G-2023-41},
+  year        = {2023}
+}""",
     "calandra2022": """@article{calandra2022,
   author  = {Calandra, Henri and Gratton, Serge and Riccietti, Elisa and Vasseur, Xavier},
   title   = {On a multilevel {L}evenberg--{M}arquardt method for the training of artificial neural networks
@@ -249,6 +265,10 @@ TRAINERS: dict[str, tuple[str, ...]] = {
     "sgd-bb": ("tan2016",),
     "svrg-bb": ("tan2016",),
     "multibatch-lbfgs": ("berahas2016", "byrd1994"),
+    "pggn": ("griewank1982", "raynaud2023", "steihaug1983"),
+    "plbfgs": ("griewank1982", "raynaud2023", "steihaug1983"),
+    "plsr1": ("griewank1982", "raynaud2023", "steihaug1983"),
+    "plse": ("griewank1982", "raynaud2023", "steihaug1983"),
 }
 
 COARSENINGS: dict[str, tuple[str, ...]] = {"amg": ("ruge1987", "bell2023")}
@@ -259,6 +279,10 @@ CURVATURES: dict[str, tuple[str, ...]] = {
     "sr1": ("conn1991", "byrd1996"),
     "lbfgs": ("liu1989", "byrd1994"),
     "lsr1": ("byrd1994", "byrd1996"),
+    "se": ("nocedal2006", "conn1991"),
+    "lse": ("byrd1994", "byrd1996"),
+    **dict.fromkeys(("pbfgs", "psr1", "pse", "pcs"), ("griewank1982",)),
+    **dict.fromkeys(("plbfgs", "plsr1", "plse"), ("griewank1982", "raynaud2023")),
 }
 
 

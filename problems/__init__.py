@@ -18,6 +18,7 @@ from problems.kovasznay import Kovasznay
 from problems.liouville import Liouville
 from problems.more_garbow_hillstrom import MGH
 from problems.multiscale_poisson import MultiscalePoisson
+from problems.networks import LeNetPictures, PSNetPictures
 from problems.nonlinear import Pendulum
 from problems.poisson import Poisson
 from problems.poisson_holes import PoissonHoles
@@ -50,6 +51,7 @@ __all__ = [
     "JournalBearing",
     "KdV",
     "Kovasznay",
+    "LeNetPictures",
     "Liouville",
     "MLPClassifier",
     "Membrane",
@@ -59,6 +61,7 @@ __all__ = [
     "MultiscalePoisson",
     "OptimalControl",
     "OptimalDesign",
+    "PSNetPictures",
     "Pendulum",
     "Poisson",
     "PoissonHoles",

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from multilevel_opt import catalogue
+from multilevel_opt import CURVATURES, catalogue, citations
 from multilevel_opt.cli import main
 from multilevel_opt.study.folder import FILES, Spec
 
@@ -467,6 +467,11 @@ def test_cite_prints_bibtex_of_what_is_used(capsys: pytest.CaptureFixture[str]) 
     assert "PyAMG" in rlm
     assert main(["cite", "lm"]) == 0
     assert capsys.readouterr().out.count("@") == 1
+
+
+def test_every_curvature_that_learns_can_be_cited() -> None:
+    learn_nothing = {"exact", "gauss-newton"}
+    assert set(citations.CURVATURES) == set(CURVATURES) - learn_nothing
 
 
 def test_cite_adds_the_works_of_a_curvature(capsys: pytest.CaptureFixture[str]) -> None:

@@ -35,7 +35,7 @@ def test_a_problem_gets_a_picture_a_row_and_its_command(tmp_path: Path, monkeypa
 def test_an_unknown_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         gallery.main(["possion"])
-    assert "possion: no PDE problem of this name; choose of burgers" in capsys.readouterr().err
+    assert "possion: no PDE problem of this name; choose of allen-cahn" in capsys.readouterr().err
 
 
 def test_a_target_is_asked_for_where_the_truth_is_known() -> None:

@@ -10,9 +10,18 @@ import torch
 import multilevel_opt as mlo
 from multilevel_opt import InputError, Status, UnsupportedCombination, cli, ledger
 from multilevel_opt.training import TRAINERS
-from problems import Autoencoder, MLPClassifier, Poisson
+from multilevel_opt.training.problem import TrainingProblem
+from problems import Autoencoder, MLPClassifier, Poisson, PSNetPictures
 
 QUICK = {"epochs": 3, "rows": 400, "batch": 50, "width": 16}
+PARTITIONED = {"pggn", "plbfgs", "plsr1", "plse"}
+
+
+def problem_of(method: str, epochs: int) -> TrainingProblem:
+    """A small problem that the method can train."""
+    if method in PARTITIONED:
+        return PSNetPictures(epochs=epochs, rows=300, batch=50, activation="tanh", loss="exp")
+    return MLPClassifier(**QUICK | {"epochs": epochs})
 
 
 def history(run: mlo.solve) -> list[tuple[int, float, float]]:
@@ -21,7 +30,7 @@ def history(run: mlo.solve) -> list[tuple[int, float, float]]:
 
 @pytest.mark.parametrize("method", TRAINERS)
 def test_every_method_lowers_the_loss_and_fills_the_record(method: str) -> None:
-    problem = MLPClassifier(**QUICK)
+    problem = problem_of(method, 3)
     before = problem.samples.means({"loss": problem.samples.loss})["loss"]
     run = mlo.solve(problem, method)
     record = run.record
@@ -32,14 +41,19 @@ def test_every_method_lowers_the_loss_and_fills_the_record(method: str) -> None:
     assert 0 <= record["test_accuracy"] <= 1
     assert record["test_accuracy"] == pytest.approx(1 - record["metrics"]["test_error"])
     assert record["test_nll"] > 0
-    assert record["evaluations"]["gradient"][0] >= 24
-    forward = 2 * 50 * (64 * 16 + 16 * 8 + 8 * 10)
-    gradient = 2 * forward + 2 * 50 * (16 * 8 + 8 * 10)  # no derivative with respect to the pictures
-    assert record["flops"] >= record["evaluations"]["gradient"][0] * gradient
+    assert record["evaluations"]["gradient"][0] >= 3 * len(problem.samples) // 50
     assert record["method_options"] == dict(TRAINERS[method].options)
     json.dumps(record)
     assert mlo.solve(problem, method).record["loss"] == record["loss"]  # the same start, the same order
     assert torch.equal(problem.samples.x, run.result.x)
+
+
+@pytest.mark.parametrize("method", [name for name in TRAINERS if name not in PARTITIONED])
+def test_flops_are_those_of_the_gradients_at_least(method: str) -> None:
+    record = mlo.solve(MLPClassifier(**QUICK), method).record
+    forward = 2 * 50 * (64 * 16 + 16 * 8 + 8 * 10)
+    gradient = 2 * forward + 2 * 50 * (16 * 8 + 8 * 10)  # no derivative with respect to the pictures
+    assert record["flops"] >= record["evaluations"]["gradient"][0] * gradient > 0
 
 
 def test_the_parameters_are_those_of_the_slides() -> None:
@@ -68,7 +82,7 @@ def test_a_target_that_rises_and_one_that_falls() -> None:
 
 @pytest.mark.parametrize("method", TRAINERS)
 def test_an_interrupted_run_goes_on_bit_for_bit(method: str, tmp_path: Path) -> None:
-    straight = mlo.solve(MLPClassifier(**QUICK | {"epochs": 4}), method)
+    straight = mlo.solve(problem_of(method, 4), method)
 
     def interrupt(event: mlo.Event) -> None:
         if event.iteration == 2 and not again:
@@ -76,11 +90,11 @@ def test_an_interrupted_run_goes_on_bit_for_bit(method: str, tmp_path: Path) -> 
 
     again = False
     path = tmp_path / "checkpoint.pt"
-    stopped = mlo.solve(MLPClassifier(**QUICK | {"epochs": 4}), method, listener=interrupt, checkpoint=path)
+    stopped = mlo.solve(problem_of(method, 4), method, listener=interrupt, checkpoint=path)
     assert stopped.result.status is Status.INTERRUPTED
     assert stopped.result.nit == 1
     again = True
-    onward = mlo.solve(MLPClassifier(**QUICK | {"epochs": 4}), method, listener=interrupt, checkpoint=path, resume=True)
+    onward = mlo.solve(problem_of(method, 4), method, listener=interrupt, checkpoint=path, resume=True)
     assert history(onward) == history(straight)
     assert torch.equal(onward.result.x, straight.result.x)
     assert onward.record["evaluations"] == straight.record["evaluations"]
