@@ -24,21 +24,22 @@ class InversePairs:
 
     Args:
         memory: m.
+        scale: γ; None for sᵀy/yᵀy of the newest pair.
 
     Attributes:
         count: pairs held.
-        scale: γ = sᵀy/yᵀy of the newest pair; 1 without pairs.
+        scale: γ; 1 without pairs.
     """
 
-    def __init__(self, memory: int) -> None:
+    def __init__(self, memory: int, scale: float | None = None) -> None:
         if memory < 1:
             raise InputError(f"memory={memory} holds no pairs: give 1 or more")
-        self.memory = memory
+        self.memory, self.fixed = memory, scale
         self.clear()
 
     def clear(self) -> None:
         """Drop all pairs: H = I."""
-        self.count, self.scale, self._next = 0, 1.0, 0
+        self.count, self.scale, self._next = 0, self.fixed or 1.0, 0
         self._rows: Tensor | None = None  # shape (2, m, n): S and Y, in slots
         self._sy = torch.zeros(self.memory, self.memory, dtype=torch.float64)
         self._yy = torch.zeros(self.memory, self.memory, dtype=torch.float64)
@@ -53,7 +54,8 @@ class InversePairs:
         products = (self._rows @ self._rows[1, slot]).double().cpu()
         self._sy[:, slot] = products[0]
         self._yy[:, slot] = self._yy[slot] = products[1]
-        self.scale = float(products[0, slot] / products[1, slot])
+        if self.fixed is None:
+            self.scale = float(products[0, slot] / products[1, slot])
         self._next = (slot + 1) % self.memory
         self.count = min(self.count + 1, self.memory)
 

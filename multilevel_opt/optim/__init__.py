@@ -5,6 +5,8 @@ the closure returns, the weights stay finite, the best are kept, and ``opt.last`
 """
 
 from multilevel_opt.objective.batch import Batch
+from multilevel_opt.optim.kbfgs import KBFGS, KBFGSL
+from multilevel_opt.optim.kfac import KFAC
 from multilevel_opt.optim.multi_batch import MultiBatchLBFGS
 from multilevel_opt.optim.multilevel import Multilevel
 from multilevel_opt.optim.partitioned import Partitioned
@@ -15,6 +17,9 @@ from multilevel_opt.optim.sgd_bb import SGDBB
 from multilevel_opt.optim.svrg_bb import SVRGBB
 
 __all__ = [
+    "KBFGS",
+    "KBFGSL",
+    "KFAC",
     "SGDBB",
     "SVRGBB",
     "Batch",

@@ -18,8 +18,15 @@ def loss_of(closure: Closure) -> float:
         return float(_checked(closure()))
 
 
-def gradient_of(closure: Closure, weights: list[Tensor]) -> tuple[float, list[Tensor], float]:
+def gradient_of(
+    closure: Closure, weights: list[Tensor], beside: list[Tensor] | None = None
+) -> tuple[float, list[Tensor], float]:
     """(loss, its gradient with respect to every weight, the norm of the gradient).
+
+    Args:
+        closure: returns the loss.
+        weights: what the gradient is for.
+        beside: further tensors of the graph, filled in by the closure; their gradients follow those of the weights.
 
     Raises:
         ShapeError: the closure returns no single number.
@@ -30,15 +37,16 @@ def gradient_of(closure: Closure, weights: list[Tensor]) -> tuple[float, list[Te
         if not loss.requires_grad:
             raise InputError("the loss depends on no trainable parameter: return it with its graph, without .item()")
         try:
-            found = torch.autograd.grad(loss, weights, allow_unused=True)
+            wanted = [*weights, *(beside or [])]
+            found = torch.autograd.grad(loss, wanted, allow_unused=True)
         except RuntimeError as error:
             if "second time" not in str(error):
                 raise
             raise InputError(
                 "the closure calls backward, which the optimizer does: leave loss.backward() out"
             ) from error
-    gradient = [torch.zeros_like(w) if g is None else g.detach() for w, g in zip(weights, found, strict=True)]
-    norms = torch.stack([norm.to(loss) for norm in torch._foreach_norm(gradient)])
+    gradient = [torch.zeros_like(w) if g is None else g.detach() for w, g in zip(wanted, found, strict=True)]
+    norms = torch.stack([norm.to(loss) for norm in torch._foreach_norm(gradient[: len(weights)])])
     value, norm = torch.stack([loss.detach(), torch.linalg.vector_norm(norms)]).tolist()
     return value, gradient, norm
 

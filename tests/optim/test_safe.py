@@ -27,6 +27,9 @@ OPTIMIZERS: dict[str, Make] = {
     "lbfgs-damped": lambda model, lr=0.1, of=None, **options: optim.MultiBatchLBFGS(
         model, lr, pairs="damped", **options
     ),
+    "kbfgs": lambda model, lr=0.1, of=None, **options: optim.KBFGS(model, lr, module=of, **options),
+    "kbfgsl": lambda model, lr=0.1, of=None, **options: optim.KBFGSL(model, lr, module=of, memory_size=4, **options),
+    "kfac": lambda model, lr=0.1, of=None, **options: optim.KFAC(model, lr, module=of, every=3, **options),
 }
 every = pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
 

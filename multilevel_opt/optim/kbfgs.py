@@ -1,0 +1,186 @@
+"""K-BFGS and K-BFGS(L): Kronecker-factored quasi-Newton methods (Goldfarb, Ren & Bahamou, NeurIPS 2020).
+
+Neither factor is ever inverted after the start. With means over a batch at both ends of a step, on the same samples,
+
+    G⁻¹   BFGS with  s = mean(a⁺) − mean(a),  y = mean(∂ℓ/∂a⁺) − mean(∂ℓ/∂a),  both averaged over steps, doubly damped
+    A⁻¹   BFGS with  s = A⁻¹ mean(ĥ),         y = (A + √λ I) s                  ("Hessian action")
+
+``KBFGS`` keeps G⁻¹ as a matrix, ``KBFGSL`` as pairs: less memory where a layer has more than 2p outputs. The second
+evaluation of the batch, which the pairs need, also gives the gain ratio of the step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from multilevel_opt.curvature.double_damping import DAMPINGS, damped_step
+from multilevel_opt.curvature.inverse import InversePairs
+from multilevel_opt.curvature.inverse_matrix import InverseMatrix
+from multilevel_opt.errors import InputError
+from multilevel_opt.optim.kronecker import Kronecker, Seen, inverted
+from multilevel_opt.optim.layers import Pass
+from multilevel_opt.optim.safe import Parameters
+
+SAFE = 1e-4  # a pair is left out where sᵀy is below this times ‖s‖² times the size of what it describes
+
+
+class Inverse(Protocol):
+    """A positive definite matrix that BFGS updates."""
+
+    def append(self, s: Tensor, y: Tensor) -> None: ...
+    def product(self, v: Tensor) -> Tensor: ...
+    def state(self) -> dict[str, Any]: ...
+    def restore(self, state: dict[str, Any]) -> None: ...
+
+
+@dataclass(eq=False)
+class _Factors:
+    """What is known of a layer: A, A⁻¹, G⁻¹, and the mean pair."""
+
+    a: Tensor
+    a_inverse: InverseMatrix
+    g_inverse: Inverse
+    s: Tensor
+    y: Tensor
+
+
+class KBFGS(Kronecker):
+    """K-BFGS.
+
+    Args:
+        module: the module that is trained.
+        lr: learning rate.
+        damping: λ.
+        mu: μ₁ of the damping of s, in (0, 1).
+        pair_damping: how y is damped, a key of ``DAMPINGS``: "shift", or "powell" as published.
+        every: the second evaluation, with the pairs and the gain ratio, in every so many steps.
+        **options: as for ``Kronecker`` and ``Safe``. ``momentum`` is also the weight of the past in the mean pair.
+
+    Raises:
+        InputError: an option out of range, or no module.
+    """
+
+    def __init__(
+        self,
+        module: Parameters,
+        lr: float = 0.3,
+        damping: float = 0.3,
+        *,
+        mu: float = 0.2,
+        pair_damping: str = "shift",
+        every: int = 1,
+        **options: Any,
+    ) -> None:
+        if pair_damping not in DAMPINGS:
+            raise InputError(f"unknown pair_damping {pair_damping!r}: choose one of {', '.join(DAMPINGS)}")
+        if not (0 < mu < 1 and every >= 1):
+            raise InputError(f"mu={mu}, every={every} are out of range: give 0 < mu < 1 and every >= 1")
+        self.mu, self.pair_damping, self.every = mu, pair_damping, every
+        super().__init__(module, lr, damping, **options)
+
+    def first_inverse(self, like: Tensor) -> Inverse:
+        """G⁻¹ before the first pair: the identity of the size of ``like``."""
+        return InverseMatrix(torch.eye(len(like), dtype=like.dtype, device=like.device))
+
+    @property
+    def looks_again(self) -> bool:
+        return self._steps % self.every == 0
+
+    def forget(self) -> None:
+        super().forget()
+        self._factors: dict[int, _Factors] = {}
+
+    def learn_inputs(self, k: int, seen: Pass, past: float) -> None:
+        second = seen.inputs.T @ seen.inputs / seen.samples
+        if k in self._factors:
+            self._factors[k].a.lerp_(second, 1 - past)
+            return
+        zero = torch.zeros_like(seen.slope)
+        inverse = InverseMatrix(inverted(second, self.roots(seen.positions)[0]))
+        self._factors[k] = _Factors(second, inverse, self.first_inverse(zero), zero, zero.clone())
+
+    def preconditioned(self, k: int, matrix: Tensor) -> Tensor:
+        factors = self._factors[k]
+        return factors.g_inverse.product(matrix) @ factors.a_inverse.matrix
+
+    def learn_step(self, before: Seen, after: Seen) -> None:
+        for k, seen in before.passes.items():
+            if k in after.passes:
+                root_a, root_g = self.roots(seen.positions)
+                self._learn_pair(self._factors[k], seen, after.passes[k], root_g)
+                self._learn_action(self._factors[k], seen, root_a)
+
+    def refresh(self) -> None:
+        for k, factors in self._factors.items():
+            factors.a_inverse.matrix = inverted(factors.a, self.roots(self.positions[k])[0])
+
+    def _learn_pair(self, factors: _Factors, before: Pass, after: Pass, root: float) -> None:
+        """The change of outputs and slopes between both ends of a step."""
+        factors.s.lerp_(after.output - before.output, 1 - self.momentum)
+        factors.y.lerp_(after.slope - before.slope, 1 - self.momentum)
+        image = factors.g_inverse.product(factors.y)
+        s = damped_step(factors.s, factors.y, image, self.mu)
+        damped = s is not factors.s and not torch.equal(s, factors.s)
+        y = DAMPINGS[self.pair_damping](s, factors.y, root)
+        if self._safe(s, y, before.slope):
+            factors.g_inverse.append(s, y)
+            self.counts["pairs_accepted"] += 1
+            self.counts["pairs_damped"] += damped
+        else:
+            self.counts["pairs_rejected"] += 1
+
+    def _learn_action(self, factors: _Factors, seen: Pass, root: float) -> None:
+        s = factors.a_inverse.product(seen.input)
+        y = factors.a @ s + root * s
+        if self._safe(s, y, seen.input):
+            factors.a_inverse.append(s, y)
+
+    def _safe(self, s: Tensor, y: Tensor, size: Tensor) -> bool:
+        sy = torch.dot(s, y)
+        enough = sy > SAFE * torch.dot(s, s) * torch.linalg.vector_norm(size)
+        return bool(enough & (sy > 0) & torch.isfinite(sy))
+
+    def memory(self) -> dict[str, Any]:
+        layers = {
+            str(k): {"a": f.a, "s": f.s, "y": f.y, "a_inverse": f.a_inverse.state(), "g_inverse": f.g_inverse.state()}
+            for k, f in self._factors.items()
+        }
+        return {**super().memory(), "layers": layers}
+
+    def remember(self, memory: dict[str, Any]) -> None:
+        super().remember(memory)
+        self._factors = {}
+        for k, held in memory["layers"].items():
+            a, s, y = (held[name].clone() for name in ("a", "s", "y"))
+            factors = _Factors(a, InverseMatrix(a), self.first_inverse(s), s, y)
+            factors.a_inverse.restore(held["a_inverse"])
+            factors.g_inverse.restore(held["g_inverse"])
+            self._factors[int(k)] = factors
+
+
+class KBFGSL(KBFGS):
+    """K-BFGS(L): G⁻¹ by the last pairs.
+
+    Args:
+        module: as for ``KBFGS``, as are all others.
+        lr: learning rate.
+        damping: λ.
+        memory_size: p, pairs of a layer.
+        **options: as for ``KBFGS``.
+
+    Raises:
+        InputError: an option out of range, or no module.
+    """
+
+    def __init__(
+        self, module: Parameters, lr: float = 0.3, damping: float = 0.3, *, memory_size: int = 100, **options: Any
+    ) -> None:
+        self.memory_size = memory_size
+        super().__init__(module, lr, damping, **options)
+
+    def first_inverse(self, like: Tensor) -> Inverse:
+        return InversePairs(self.memory_size, scale=1.0)

@@ -1,0 +1,224 @@
+"""K-BFGS, K-BFGS(L) and KFAC: the published formulas, and that they never make things worse."""
+
+from functools import partial
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from multilevel_opt.errors import InputError
+from multilevel_opt.objective.batch import Batch
+from multilevel_opt.optim import KBFGS, KBFGSL, KFAC
+from tests.references import kbfgs as reference
+
+F64 = torch.float64
+WIDTHS = (12, 8, 5, 3, 5, 8, 12)
+METHODS = {"kbfgs": KBFGS, "kbfgsl": KBFGSL, "kfac": KFAC}
+
+
+def bce(outputs, targets):
+    return nn.functional.binary_cross_entropy_with_logits(outputs, targets, reduction="none").sum(1).mean()
+
+
+def autoencoder(dtype=F64, seed=0):
+    torch.manual_seed(seed)
+    layers, pairs = [], list(pairwise(WIDTHS))
+    for k, (a, b) in enumerate(pairs):
+        layers.append(nn.Linear(a, b, dtype=dtype))
+        if k not in (len(pairs) // 2 - 1, len(pairs) - 1):
+            layers.append(nn.ReLU())
+    return nn.Sequential(*layers)
+
+
+def data(count=200, seed=1, dtype=F64):
+    generator = torch.Generator().manual_seed(seed)
+    code = torch.rand(count, 3, generator=generator, dtype=dtype)
+    return torch.sigmoid(4 * (code @ torch.randn(3, WIDTHS[0], generator=generator, dtype=dtype)))
+
+
+def batches(module, size=50, **options):
+    rows = data(**options)
+    return [Batch(module, bce, rows[i : i + size], rows[i : i + size]) for i in range(0, len(rows), size)]
+
+
+def joined(module):
+    return [
+        torch.cat([m.weight, m.bias[:, None]], 1).detach().numpy().copy() for m in module if isinstance(m, nn.Linear)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("memory", "damping", "lr", "pair_damping"),
+    [
+        (None, 0.3, 0.3, "powell"),
+        (None, 0.03, 0.1, "powell"),
+        (None, 0.3, 0.3, "shift"),
+        (100, 0.3, 0.05, "powell"),
+        (100, 0.3, 0.1, "shift"),
+    ],
+)
+def test_the_weights_are_those_of_the_published_algorithm(memory, damping, lr, pair_damping):
+    module = autoencoder()
+    parts = batches(module)
+    plain = reference.KBFGS(
+        joined(module), lr, damping, [p.inputs.numpy() for p in parts], memory, regular=pair_damping == "shift"
+    )
+    options = {"pair_damping": pair_damping, "weight_decay": 1e-5, "adaptive": False}
+    optimizer = KBFGS(module, lr, damping, **options)
+    if memory is not None:
+        optimizer = KBFGSL(module, lr, damping, memory_size=memory, **options)
+    optimizer.warm_up(parts)
+    for k in range(60):
+        part = parts[k % len(parts)]
+        expected = plain.step(part.inputs.numpy(), part.targets.numpy())
+        assert optimizer.step(part) == pytest.approx(expected, rel=1e-7)
+    for mine, theirs in zip(joined(module), plain.weights, strict=True):
+        assert np.linalg.norm(mine - theirs) < 1e-6 * np.linalg.norm(theirs)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_an_ill_conditioned_regression_is_solved_where_gradient_descent_crawls(name):
+    torch.manual_seed(0)
+    scales = torch.logspace(0, -2, 12, dtype=F64)
+    x = torch.randn(400, 12, dtype=F64) * scales
+    y = x @ (torch.randn(12, 4, dtype=F64) / scales[:, None])
+    losses = {}
+    for method, rate in ((name, 1.0), ("sgd", 0.3)):
+        module = nn.Linear(12, 4, dtype=F64)
+        closure = partial(lambda m: (m(x) - y).square().sum(1).mean() / 2, module)
+        if method == "sgd":
+            optimizer = torch.optim.SGD(module.parameters(), rate, momentum=0.9)
+            for _ in range(100):
+                optimizer.zero_grad()
+                closure().backward()
+                optimizer.step()
+        else:
+            optimizer = METHODS[method](module, rate, 1e-6)
+            for _ in range(100):
+                optimizer.step(closure)
+        losses[method] = float(closure().detach())
+    assert losses[name] < 0.1 * losses["sgd"]
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(("lr", "damping"), [(1.0, 3.0), (1.0, 0.01), (100.0, 0.3)])
+def test_rates_that_diverge_are_survived(name, lr, damping):
+    module = autoencoder()
+    parts = batches(module)
+    first = float(sum(part().detach() for part in parts) / 4)
+    optimizer = METHODS[name](module, lr, damping)
+    for k in range(80):
+        optimizer.step(parts[k % 4])
+    optimizer.restore_best()
+    assert all(bool(torch.isfinite(p).all()) for p in module.parameters())
+    assert float(sum(part().detach() for part in parts) / 4) <= first * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, F64])
+@pytest.mark.parametrize("name", METHODS)
+def test_a_run_resumes_bit_for_bit(name, dtype):
+    module = autoencoder(dtype)
+    parts = batches(module, dtype=dtype)
+    optimizer = METHODS[name](module)
+    for k in range(7):
+        optimizer.step(parts[k % 4])
+    other = autoencoder(dtype, seed=3)
+    other.load_state_dict(module.state_dict())
+    resumed = METHODS[name](other)
+    resumed.load_state_dict(optimizer.state_dict())
+    copies = [Batch(other, bce, part.inputs, part.targets) for part in parts]
+    for k in range(7, 12):
+        assert optimizer.step(parts[k % 4]) == resumed.step(copies[k % 4])
+    for a, b in zip(module.parameters(), other.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+class Shared(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encode = nn.Linear(12, 4, dtype=F64)
+        self.norm = nn.LayerNorm(4, dtype=F64)
+        self.twice = nn.Linear(4, 4, dtype=F64)
+        self.decode = nn.Linear(4, 12, dtype=F64)
+
+    def forward(self, x):
+        h = torch.tanh(self.norm(self.encode(x)))
+        return self.decode(torch.tanh(self.twice(torch.tanh(self.twice(h)))))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_shared_layers_and_other_layers_take_plain_steps(name):
+    torch.manual_seed(0)
+    module = Shared()
+    parts = batches(module)
+    first = float(parts[0]().detach())
+    optimizer = METHODS[name](module, 0.05)
+    for k in range(60):
+        optimizer.step(parts[k % 4])
+    assert float(parts[0]().detach()) < first
+    assert set(optimizer.positions) == {0, 2}  # not the one that is called twice
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_convolutions_have_blocks(name):
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1, dtype=F64), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(144, 3, dtype=F64)
+    )
+    x = torch.randn(30, 1, 6, 6, dtype=F64)
+    y = (x.mean((1, 2, 3)) > 0).long()
+    optimizer = METHODS[name](module, 0.05)
+    losses = [optimizer.step(lambda: nn.functional.cross_entropy(module(x), y)) for _ in range(40)]
+    assert losses[-1] < 0.7 * losses[0]
+    assert optimizer.positions == {0: 36, 1: 1}
+
+
+def test_a_convolution_with_one_position_is_a_linear_layer():
+    torch.manual_seed(0)
+    linear = nn.Sequential(nn.Flatten(), nn.Linear(9, 5, dtype=F64), nn.Tanh(), nn.Linear(5, 2, dtype=F64))
+    conv = nn.Sequential(nn.Conv2d(1, 5, 3, dtype=F64), nn.Tanh(), nn.Flatten(), nn.Linear(5, 2, dtype=F64))
+    conv[0].weight.data = linear[1].weight.data.reshape(5, 1, 3, 3).clone()
+    conv[0].bias.data = linear[1].bias.data.clone()
+    conv[3].load_state_dict(linear[3].state_dict())
+    x, y = torch.randn(20, 1, 3, 3, dtype=F64), torch.randint(0, 2, (20,))
+    one, two = KBFGS(linear), KBFGS(conv)
+    for _ in range(10):
+        a = one.step(lambda: nn.functional.cross_entropy(linear(x), y))
+        b = two.step(lambda: nn.functional.cross_entropy(conv(x), y))
+        assert a == pytest.approx(b, rel=1e-10)
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_kfac_draws_its_targets(likelihood):
+    module = autoencoder()
+    parts = batches(module)
+    optimizer = KFAC(module, 0.1, likelihood=likelihood)
+    losses = [optimizer.step(parts[k % 4]) for k in range(40)]
+    assert losses[-1] < losses[0]
+    with pytest.raises(InputError, match="Batch"):
+        optimizer.step(lambda: parts[0]())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_cannot_be_is_refused(name):
+    make = METHODS[name]
+    with pytest.raises(InputError, match="module"):
+        make(autoencoder().parameters())
+    with pytest.raises(InputError, match="damping"):
+        make(autoencoder(), 0.1, -1.0)
+    with pytest.raises(InputError, match="momentum"):
+        make(autoencoder(), momentum=1.0)
+
+
+def test_a_rejected_step_is_counted_and_reported():
+    module = autoencoder()
+    optimizer = KBFGS(module, 100.0, 0.01)
+    before = [p.detach().clone() for p in module.parameters()]
+    optimizer.step(batches(module)[0])
+    if not optimizer.last.accepted:
+        assert "taken back" in optimizer.last.reason
+        assert all(torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
+    assert optimizer.counts["rejected"] > 0
+    assert optimizer.damping > 0.01
