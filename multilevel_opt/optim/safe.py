@@ -61,8 +61,9 @@ class Safe(torch.optim.Optimizer, ABC):
     something to learn; ``advance`` where a step is more than a direction and a length.
 
     Args:
-        parameters: a module, or what torch optimizers take: parameters, or groups of them with their own ``lr``. Only
-            of a module are the buffers (running means) taken back along with the weights.
+        parameters: a module, or what torch optimizers take: parameters, or groups of them with their own ``lr``.
+        module: the module itself, where ``parameters`` are not; only of a known module are the buffers (running means)
+            taken back along with the weights.
         lr: learning rate, positive.
         smoothing: weight of the past in the mean loss by which the best weights are chosen; 0 where every step has
             the same samples.
@@ -80,15 +81,22 @@ class Safe(torch.optim.Optimizer, ABC):
     """
 
     def __init__(
-        self, parameters: Parameters, lr: float, *, smoothing: float = 0.9, clip: Clip | None = None, **defaults: Any
+        self,
+        parameters: Parameters,
+        lr: float,
+        *,
+        module: nn.Module | None = None,
+        smoothing: float = 0.9,
+        clip: Clip | None = None,
+        **defaults: Any,
     ) -> None:
         if not 0 < lr < float("inf"):
             raise InputError(f"lr={lr} is out of range: give a positive number")
         if not 0 <= smoothing < 1:
             raise InputError(f"smoothing={smoothing} is out of range: give a number from 0 to below 1")
-        module = parameters if isinstance(parameters, nn.Module) else None
-        given = module.parameters() if module is not None else parameters
-        super().__init__(given, {"lr": lr, **defaults})  # type: ignore[arg-type]
+        if isinstance(parameters, nn.Module):
+            module, parameters = parameters, parameters.parameters()
+        super().__init__(parameters, {"lr": lr, **defaults})  # type: ignore[arg-type]
         self.module, self.clip, self.pace = module, clip, 1.0
         self.last: StepReport | None = None
         self.counts: dict[str, float] = dict.fromkeys(KINDS, 0)
