@@ -20,11 +20,11 @@ from torch import Tensor
 Damping = Callable[[Tensor, Tensor, float], Tensor]
 
 
-def damped_step(s: Tensor, y: Tensor, image: Tensor, fraction: float) -> Tensor:
-    """s̃ of shape (n,), from the pair, Hy and μ₁ in (0, 1)."""
+def damped_step(s: Tensor, y: Tensor, image: Tensor, fraction: float) -> tuple[Tensor, Tensor]:
+    """(s̃ of shape (n,), whether it differs from s), from the pair, Hy and μ₁ in (0, 1)."""
     sy, q = torch.dot(s, y), torch.dot(y, image)
     theta = torch.where(sy <= fraction * q, (1 - fraction) * q / (q - sy), torch.ones_like(q))
-    return torch.where(theta < 1, theta * s + (1 - theta) * image, s)
+    return torch.where(theta < 1, theta * s + (1 - theta) * image, s), theta < 1
 
 
 def powell(s: Tensor, y: Tensor, fraction: float) -> Tensor:

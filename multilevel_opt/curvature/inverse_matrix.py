@@ -17,7 +17,7 @@ class InverseMatrix:
     """H.
 
     Args:
-        matrix: the first one, shape (n, n), symmetric positive definite.
+        matrix: the first one, shape (n, n), symmetric positive definite; it is changed in place.
     """
 
     def __init__(self, matrix: Tensor) -> None:
@@ -28,8 +28,7 @@ class InverseMatrix:
         rho, image = 1 / torch.dot(s, y), self.matrix @ y
         left = torch.stack([s, image])
         right = torch.stack([(rho * torch.dot(y, image) + 1) * rho * s - rho * image, -rho * s])
-        if bool(torch.isfinite(right).all()):
-            self.matrix = torch.addmm(self.matrix, left.T, right)
+        self.matrix.addmm_(left.T, torch.where(torch.isfinite(right).all(), right, 0.0))
 
     def product(self, v: Tensor) -> Tensor:
         """H v for v of shape (n,) or (n, k)."""

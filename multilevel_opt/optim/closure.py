@@ -25,7 +25,7 @@ def gradient_of(
 
     Args:
         closure: returns the loss.
-        weights: what the gradient is for.
+        weights: what the gradient is for; where there is none, the norm is that of the gradients of ``beside``.
         beside: further tensors of the graph, filled in by the closure; their gradients follow those of the weights.
 
     Raises:
@@ -46,7 +46,7 @@ def gradient_of(
                 "the closure calls backward, which the optimizer does: leave loss.backward() out"
             ) from error
     gradient = [torch.zeros_like(w) if g is None else g.detach() for w, g in zip(wanted, found, strict=True)]
-    norms = torch.stack([norm.to(loss) for norm in torch._foreach_norm(gradient[: len(weights)])])
+    norms = torch.stack([norm.to(loss) for norm in torch._foreach_norm(gradient[: len(weights)] or gradient)])
     value, norm = torch.stack([loss.detach(), torch.linalg.vector_norm(norms)]).tolist()
     return value, gradient, norm
 

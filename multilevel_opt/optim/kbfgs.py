@@ -21,9 +21,9 @@ from multilevel_opt.curvature.double_damping import DAMPINGS, damped_step
 from multilevel_opt.curvature.inverse import InversePairs
 from multilevel_opt.curvature.inverse_matrix import InverseMatrix
 from multilevel_opt.errors import InputError
-from multilevel_opt.optim.kronecker import Kronecker, Seen, inverted
+from multilevel_opt.optim.kronecker import Kronecker, Seen, inverted, mean_square
 from multilevel_opt.optim.layers import Pass
-from multilevel_opt.optim.safe import Parameters
+from multilevel_opt.optim.safe import Closure, Parameters
 
 SAFE = 1e-4  # a pair is left out where sᵀy is below this times ‖s‖² times the size of what it describes
 
@@ -48,11 +48,29 @@ class _Factors:
     y: Tensor
 
 
+@dataclass(frozen=True, eq=False)
+class _Pair:
+    """A pair, where it goes, and two truth values that stay on their device until all are fetched together."""
+
+    into: Inverse
+    s: Tensor
+    y: Tensor
+    good: Tensor
+    damped: Tensor
+
+
+def _good(s: Tensor, y: Tensor, size: Tensor) -> Tensor:
+    """Whether an update with a pair is safe."""
+    sy = torch.dot(s, y)
+    enough = sy > SAFE * torch.dot(s, s) * torch.linalg.vector_norm(size)
+    return enough & (sy > 0) & torch.isfinite(sy)
+
+
 class KBFGS(Kronecker):
     """K-BFGS.
 
     Args:
-        module: the module that is trained.
+        parameters: as for ``Kronecker``.
         lr: learning rate.
         damping: λ.
         mu: μ₁ of the damping of s, in (0, 1).
@@ -66,7 +84,7 @@ class KBFGS(Kronecker):
 
     def __init__(
         self,
-        module: Parameters,
+        parameters: Parameters,
         lr: float = 0.3,
         damping: float = 0.3,
         *,
@@ -80,7 +98,7 @@ class KBFGS(Kronecker):
         if not (0 < mu < 1 and every >= 1):
             raise InputError(f"mu={mu}, every={every} are out of range: give 0 < mu < 1 and every >= 1")
         self.mu, self.pair_damping, self.every = mu, pair_damping, every
-        super().__init__(module, lr, damping, **options)
+        super().__init__(parameters, lr, damping, **options)
 
     def first_inverse(self, like: Tensor) -> Inverse:
         """G⁻¹ before the first pair: the identity of the size of ``like``."""
@@ -94,12 +112,14 @@ class KBFGS(Kronecker):
         super().forget()
         self._factors: dict[int, _Factors] = {}
 
+    def look_again(self, closure: Closure, value: Seen) -> Seen:
+        return self.ends(closure) if value.passes else super().look_again(closure, value)
+
     def learn_inputs(self, k: int, seen: Pass, past: float) -> None:
-        second = seen.inputs.T @ seen.inputs / seen.samples
         if k in self._factors:
-            self._factors[k].a.lerp_(second, 1 - past)
+            mean_square(seen, past, self._factors[k].a)
             return
-        zero = torch.zeros_like(seen.slope)
+        second, zero = mean_square(seen), torch.zeros_like(seen.output)
         inverse = InverseMatrix(inverted(second, self.roots(seen.positions)[0]))
         self._factors[k] = _Factors(second, inverse, self.first_inverse(zero), zero, zero.clone())
 
@@ -108,41 +128,39 @@ class KBFGS(Kronecker):
         return factors.g_inverse.product(matrix) @ factors.a_inverse.matrix
 
     def learn_step(self, before: Seen, after: Seen) -> None:
-        for k, seen in before.passes.items():
-            if k in after.passes:
-                root_a, root_g = self.roots(seen.positions)
-                self._learn_pair(self._factors[k], seen, after.passes[k], root_g)
-                self._learn_action(self._factors[k], seen, root_a)
+        known = [k for k in before.passes if k in after.passes]
+        pairs = [self._pair(self._factors[k], before.passes[k], after.passes[k]) for k in known]
+        actions = [self._action(self._factors[k], before.passes[k]) for k in known]
+        if not known:
+            return
+        verdicts = [torch.stack([part.good, part.damped]) for part in (*pairs, *actions)]
+        judged = torch.stack(verdicts).tolist()  # one transfer for all layers
+        for part, (good, _) in zip((*pairs, *actions), judged, strict=True):
+            if good:
+                part.into.append(part.s, part.y)
+        for good, damped in judged[: len(pairs)]:
+            self.counts["pairs_accepted" if good else "pairs_rejected"] += 1
+            self.counts["pairs_damped"] += good and damped
 
     def refresh(self) -> None:
         for k, factors in self._factors.items():
             factors.a_inverse.matrix = inverted(factors.a, self.roots(self.positions[k])[0])
 
-    def _learn_pair(self, factors: _Factors, before: Pass, after: Pass, root: float) -> None:
-        """The change of outputs and slopes between both ends of a step."""
+    def _pair(self, factors: _Factors, before: Pass, after: Pass) -> _Pair:
+        """The mean change of outputs and slopes between both ends of a step, damped."""
         factors.s.lerp_(after.output - before.output, 1 - self.momentum)
         factors.y.lerp_(after.slope - before.slope, 1 - self.momentum)
         image = factors.g_inverse.product(factors.y)
-        s = damped_step(factors.s, factors.y, image, self.mu)
-        damped = s is not factors.s and not torch.equal(s, factors.s)
-        y = DAMPINGS[self.pair_damping](s, factors.y, root)
-        if self._safe(s, y, before.slope):
-            factors.g_inverse.append(s, y)
-            self.counts["pairs_accepted"] += 1
-            self.counts["pairs_damped"] += damped
-        else:
-            self.counts["pairs_rejected"] += 1
+        s, damped = damped_step(factors.s, factors.y, image, self.mu)
+        y = DAMPINGS[self.pair_damping](s, factors.y, self.roots(before.positions)[1])
+        return _Pair(factors.g_inverse, s, y, _good(s, y, before.slope), damped)
 
-    def _learn_action(self, factors: _Factors, seen: Pass, root: float) -> None:
+    def _action(self, factors: _Factors, seen: Pass) -> _Pair:
+        """A applied to a direction."""
         s = factors.a_inverse.product(seen.input)
-        y = factors.a @ s + root * s
-        if self._safe(s, y, seen.input):
-            factors.a_inverse.append(s, y)
-
-    def _safe(self, s: Tensor, y: Tensor, size: Tensor) -> bool:
-        sy = torch.dot(s, y)
-        enough = sy > SAFE * torch.dot(s, s) * torch.linalg.vector_norm(size)
-        return bool(enough & (sy > 0) & torch.isfinite(sy))
+        y = torch.addmv(self.roots(seen.positions)[0] * s, factors.a, s)
+        good = _good(s, y, seen.input)
+        return _Pair(factors.a_inverse, s, y, good, good)
 
     def memory(self) -> dict[str, Any]:
         layers = {
@@ -163,10 +181,10 @@ class KBFGS(Kronecker):
 
 
 class KBFGSL(KBFGS):
-    """K-BFGS(L): G⁻¹ by the last pairs.
+    """K-BFGS(L): G⁻¹ by the last p pairs, in layers with more than 2p outputs; in others the matrix takes less memory.
 
     Args:
-        module: as for ``KBFGS``, as are all others.
+        parameters: as for ``Kronecker``.
         lr: learning rate.
         damping: λ.
         memory_size: p, pairs of a layer.
@@ -177,10 +195,11 @@ class KBFGSL(KBFGS):
     """
 
     def __init__(
-        self, module: Parameters, lr: float = 0.3, damping: float = 0.3, *, memory_size: int = 100, **options: Any
+        self, parameters: Parameters, lr: float = 0.3, damping: float = 0.3, *, memory_size: int = 100, **options: Any
     ) -> None:
         self.memory_size = memory_size
-        super().__init__(module, lr, damping, **options)
+        super().__init__(parameters, lr, damping, **options)
 
     def first_inverse(self, like: Tensor) -> Inverse:
-        return InversePairs(self.memory_size, scale=1.0)
+        wide = len(like) > 2 * self.memory_size
+        return InversePairs(self.memory_size, scale=1.0) if wide else super().first_inverse(like)

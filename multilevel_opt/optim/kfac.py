@@ -17,7 +17,7 @@ from torch import Tensor
 
 from multilevel_opt.errors import InputError
 from multilevel_opt.objective.batch import Batch
-from multilevel_opt.optim.kronecker import Kronecker, Seen, inverted
+from multilevel_opt.optim.kronecker import Kronecker, Seen, inverted, mean_square
 from multilevel_opt.optim.layers import Pass, watched
 from multilevel_opt.optim.safe import Closure, Parameters
 
@@ -54,7 +54,7 @@ class KFAC(Kronecker):
     """KFAC with momentum.
 
     Args:
-        module: the module that is trained.
+        parameters: as for ``Kronecker``.
         lr: learning rate.
         damping: λ.
         likelihood: a key of ``LIKELIHOODS``; all but "empirical" need a ``Batch`` for a closure.
@@ -67,7 +67,7 @@ class KFAC(Kronecker):
 
     def __init__(
         self,
-        module: Parameters,
+        parameters: Parameters,
         lr: float = 0.1,
         damping: float = 0.3,
         *,
@@ -81,7 +81,7 @@ class KFAC(Kronecker):
         if every < 1:
             raise InputError(f"every={every} is out of range: give 1 or more")
         self.likelihood, self.every = likelihood, every
-        super().__init__(module, lr, damping, adaptive=adaptive, **options)
+        super().__init__(parameters, lr, damping, adaptive=adaptive, **options)
 
     def forget(self) -> None:
         super().forget()
@@ -89,11 +89,10 @@ class KFAC(Kronecker):
         self._looked = 0
 
     def learn_inputs(self, k: int, seen: Pass, past: float) -> None:
-        second = seen.inputs.T @ seen.inputs / seen.samples
         if k in self._factors:
-            self._factors[k].a.lerp_(second, 1 - past)
+            mean_square(seen, past, self._factors[k].a)
         else:
-            self._factors[k] = _Factors(second)
+            self._factors[k] = _Factors(mean_square(seen))
 
     def learn_batch(self, closure: Closure, value: Seen) -> None:
         draw = LIKELIHOODS[self.likelihood]
@@ -128,12 +127,8 @@ class KFAC(Kronecker):
         with watched(self.layers) as calls, torch.enable_grad():
             outputs = closure.module(closure.inputs)
             loss = closure.loss(outputs, draw(outputs.detach()))
-            once = [k for k in sorted(calls) if len(calls[k]) == 1]
-            slopes = torch.autograd.grad(loss, [calls[k][0][1] for k in once])
-        return {
-            k: self.layers[k].seen(calls[k][0][0].detach(), calls[k][0][1].detach(), slope)
-            for k, slope in zip(once, slopes, strict=True)
-        }
+            slopes = torch.autograd.grad(loss, [calls[k][0][1] for k in sorted(calls)])
+        return self._passes(calls, slopes)
 
     def memory(self) -> dict[str, Any]:
         layers = {str(k): {name: t for name, t in vars(f).items() if t is not None} for k, f in self._factors.items()}

@@ -11,16 +11,16 @@ Parameters of no such layer, and layers that a forward pass uses twice, take ste
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite, nan
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from multilevel_opt.errors import InputError
-from multilevel_opt.optim.closure import gradient_of
+from multilevel_opt.optim.closure import gradient_of, loss_of
 from multilevel_opt.optim.layers import Layer, Pass, layers_of, watched
 from multilevel_opt.optim.safe import Closure, Parameters, Safe, Value
 
@@ -40,14 +40,15 @@ class Kronecker(Safe):
     """Base of ``KBFGS``, ``KBFGSL`` and ``KFAC``.
 
     Args:
-        module: the module that is trained; the layers are found in it.
+        parameters: the module that is trained, in which the layers are found; or groups of its parameters, with the
+            module as ``module=``.
         lr: learning rate.
         damping: λ > 0 of the start.
         momentum: weight of the past in M.
         decay: weight of the past in A.
         weight_decay: τ, of the term τ/2 ‖w‖² that is added to the loss for the direction.
-        adaptive: judge every step by its gain ratio on the same samples: where the loss rises although the model
-            predicted that it falls, the step is taken back and λ raised; else λ follows the ratio.
+        adaptive: judge every step by the same samples: where their loss rises by more than losses were scattered
+            lately, the step is taken back and λ raised; else λ follows the gain ratio.
         **options: as for ``Safe``.
 
     Raises:
@@ -56,7 +57,7 @@ class Kronecker(Safe):
 
     def __init__(
         self,
-        module: Parameters,
+        parameters: Parameters,
         lr: float,
         damping: float,
         *,
@@ -66,13 +67,15 @@ class Kronecker(Safe):
         adaptive: bool = True,
         **options: Any,
     ) -> None:
-        if not isinstance(module, nn.Module):
-            raise InputError(f"{type(self).__name__} looks at layers: give the module, not its parameters")
         if not (0 < damping < float("inf") and weight_decay >= 0):
             raise InputError(f"damping={damping}, weight_decay={weight_decay}: give damping > 0 and weight_decay >= 0")
         if not (0 <= momentum < 1 and 0 <= decay < 1):
             raise InputError(f"momentum={momentum}, decay={decay} are out of range: give numbers from 0 to below 1")
-        super().__init__(module, lr, **options)
+        super().__init__(parameters, lr, **options)
+        if self.module is None:
+            raise InputError(
+                f"{type(self).__name__} looks at layers: give the module, or module= beside its parameters"
+            )
         self.momentum, self.decay, self.weight_decay, self.adaptive = momentum, decay, weight_decay, adaptive
         self.damping = self.initial_damping = damping
         self.forget()
@@ -109,40 +112,41 @@ class Kronecker(Safe):
 
     def evaluate(self, closure: Closure) -> Seen:
         self.counts["gradients"] += 1
-        weights, outputs = self.weights, list[Tensor]()
-        with watched(self.layers) as calls:
+        value = self._seen(closure, self.weights)
+        if self.layers and not value.passes:
+            raise InputError(
+                f"{type(self).__name__} saw none of its {len(self.layers)} layers called once: give the module that "
+                "the closure calls, without torch.compile"
+            )
+        return value
 
-            def noting() -> Tensor:
-                loss = closure()
-                outputs.extend(calls[k][0][1] for k in sorted(calls))
-                return loss
+    def look_again(self, closure: Closure, value: Seen) -> Seen:
+        """The same samples after the step."""
+        return Seen(self.loss_again(closure), [], 0.0)
 
-            loss, gradient, norm = gradient_of(noting, weights, outputs)
-        passes = {}
-        for k, slope in zip(sorted(calls), gradient[len(weights) :], strict=True):
-            if len(calls[k]) == 1:  # a layer that is called twice has no block of this form
-                h, a = (tensor.detach() for tensor in calls[k][0])
-                passes[k] = self.layers[k].seen(h, a, slope)
-        return Seen(loss, gradient[: len(weights)], norm, passes)
+    def ends(self, closure: Closure) -> Seen:
+        """The same samples after the step, with what the layers see and no gradient of the weights."""
+        self.counts["gradients"] += 1
+        with self._replay:
+            return self._seen(closure, [])
 
     def advance(self, closure: Closure, value: Value) -> Mapping[str, Any]:
         assert isinstance(value, Seen)
         self._look(value, self.decay)
         self.learn_batch(closure, value)
         self._gather(self.clipped(value))
-        d = self._direction(value)
+        d = self.direction(closure, value)
         start = [w.clone() for w in self.weights] if self.adaptive else []
         if not self.move(d):
             self.forget()
             return {"reason": "the direction was not finite: the memory was cleared", "accepted": False}
         if not self.looks_again:
             return {"reason": "moved", "accepted": True, "damping": self.damping}
-        after = self.evaluate_again(closure)
-        predicted, bearable = self._promised(value, d)
-        if self.adaptive and not (after.finite and after.loss - value.loss <= bearable):
+        after = self.look_again(closure, value)
+        if self.adaptive and not (after.finite and after.loss <= self._watch.ceiling(value.loss)):
             torch._foreach_copy_(self.weights, start)
             return self._taken_back(after)
-        ratio = (value.loss - after.loss) / predicted if predicted > 0 else nan
+        ratio = self._ratio(value, after, d) if self.adaptive else nan
         self.learn_step(value, after)
         self._adapt(ratio)
         return {"reason": "moved", "accepted": True, "ratio": ratio, "damping": self.damping}
@@ -154,14 +158,21 @@ class Kronecker(Safe):
 
     def direction(self, closure: Closure, value: Value) -> list[Tensor]:
         assert isinstance(value, Seen)
-        return self._direction(value)
+        d = [-m for m in self._momentum]
+        for k in value.passes:
+            layer = self.layers[k]
+            layer.split(self.preconditioned(k, layer.joined(self._momentum)).neg_(), d)
+        return d
 
     @torch.no_grad()
     def warm_up(self, closures: Iterable[Closure]) -> None:
         """Start the factors A from the mean over some batches, those of an epoch for example; the weights stay."""
         for count, closure in enumerate(closures, 1):
             self._replay.begin()
-            self._look(self.evaluate_again(closure), 1 - 1 / count)
+            with self._replay, watched(self.layers) as calls:
+                self.counts["losses"] += 1
+                loss_of(closure)
+            self._look(Seen(nan, [], nan, self._passes(calls, None)), 1 - 1 / count)
         self.refresh()
         self._warm = True
 
@@ -195,24 +206,40 @@ class Kronecker(Safe):
             self._momentum = [torch.zeros_like(g) for g in gradient]
         torch._foreach_lerp_(self._momentum, gradient, 1 - self.momentum)
 
-    def _direction(self, value: Seen) -> list[Tensor]:
-        d = [-m for m in self._momentum]
-        for k in value.passes:
-            layer = self.layers[k]
-            layer.split(-self.preconditioned(k, layer.joined(self._momentum)), d)
-        return d
+    def _seen(self, closure: Closure, weights: list[Tensor]) -> Seen:
+        outputs = list[Tensor]()
+        with watched(self.layers) as calls:
 
-    def _promised(self, value: Seen, d: list[Tensor]) -> tuple[float, float]:
-        """The decrease that is predicted, and the rise that is put up with.
+            def noting() -> Tensor:
+                loss = closure()
+                outputs.extend(calls[k][0][1] for k in sorted(calls))
+                return loss
 
-        The quadratic model with B d = −M predicts −rate gᵀd + ½ rate² Mᵀd. Momentum and other samples may well make
-        the loss of these samples rise a little: by as much as gᵀd says, at a rate of one at most.
+            loss, gradient, norm = gradient_of(noting, weights, outputs)
+        passes = self._passes(calls, gradient[len(weights) :])
+        return Seen(loss, gradient[: len(weights)], norm, passes)
+
+    def _passes(
+        self, calls: Mapping[int, list[tuple[Tensor, Tensor]]], slopes: Sequence[Tensor] | None
+    ) -> dict[int, Pass]:
+        """What the layers saw; one that is called twice has no block of this form."""
+        found = {}
+        for n, k in enumerate(sorted(calls)):
+            h, a = (tensor.detach() for tensor in calls[k][0])
+            if len(calls[k]) == 1:
+                found[k] = Pass(self.layers[k], h, a, None if slopes is None else slopes[n])
+        return found
+
+    def _ratio(self, value: Seen, after: Seen, d: list[Tensor]) -> float:
+        """Actual over predicted decrease; NaN where none is predicted.
+
+        The quadratic model with B d = −M predicts −rate gᵀd + ½ rate² Mᵀd. With momentum that may be a rise.
         """
+        rates = torch.tensor(self.rates, dtype=d[0].dtype, device=d[0].device)
         first = torch.stack([torch.sum(g * p) for g, p in zip(value.gradient, d, strict=True)])
         second = torch.stack([torch.sum(m * p) for m, p in zip(self._momentum, d, strict=True)])
-        rates = torch.tensor(self.rates, dtype=first.dtype, device=first.device)
-        predicted = 0.5 * torch.sum(rates**2 * second) - torch.sum(rates * first)
-        return float(predicted), float(torch.sum(rates.clamp_max(1.0) * first.abs()))
+        predicted = float(torch.sum(rates * (0.5 * rates * second - first)))
+        return (value.loss - after.loss) / predicted if predicted > 0 else nan
 
     def _taken_back(self, after: Seen) -> Mapping[str, Any]:
         what = "rose" if isfinite(after.loss) else "was not finite"
@@ -242,3 +269,10 @@ def inverted(matrix: Tensor, shift: float) -> Tensor:
         return found
     values, vectors = torch.linalg.eigh(matrix)
     return (vectors / (values.clamp_min(0.0) + shift)) @ vectors.mT
+
+
+def mean_square(seen: Pass, past: float = 0.0, into: Tensor | None = None) -> Tensor:
+    """(1/m) Σ ĥĥᵀ, shape (d, d); or, in place, past · into + (1 − past) times that."""
+    if into is None:
+        into = seen.inputs.new_zeros(seen.inputs.shape[1], seen.inputs.shape[1])
+    return into.addmm_(seen.inputs.mT, seen.inputs, beta=past, alpha=(1 - past) / seen.samples)

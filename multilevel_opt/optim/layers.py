@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -51,32 +52,6 @@ KINDS: dict[type[nn.Module], tuple[Rows, Rows, Callable[[Any], bool]]] = {
 
 
 @dataclass(frozen=True, eq=False)
-class Pass:
-    """What one evaluation tells of a layer.
-
-    Attributes:
-        inputs: ĥ at all samples and positions, shape (mT, d_i + 1), or (mT, d_i) without a bias.
-        samples: m.
-        input: mean of ĥ.
-        output: mean of a, shape (d_o,).
-        slope: mean over samples and positions of the derivative of a sample's loss with respect to a, shape (d_o,).
-        slopes: the same for each of them, shape (mT, d_o).
-    """
-
-    inputs: Tensor
-    samples: int
-    input: Tensor
-    output: Tensor
-    slope: Tensor
-    slopes: Tensor
-
-    @property
-    def positions(self) -> int:
-        """T."""
-        return len(self.inputs) // self.samples
-
-
-@dataclass(frozen=True, eq=False)
 class Layer:
     """A layer with its places among the trained weights.
 
@@ -103,19 +78,63 @@ class Layer:
             matrix = matrix[:, :-1]
         into[self.weight] = matrix.reshape(shape)
 
-    def seen(self, h: Tensor, a: Tensor, gradient: Tensor) -> Pass:
-        """From the input, the output and the derivative of the mean loss with respect to the output."""
-        inputs_of, outputs_of, _ = KINDS[type(self.module)]
-        m = len(h)
-        inputs, outputs, slopes = (
-            inputs_of(self.module, h),
-            outputs_of(self.module, a),
-            outputs_of(self.module, gradient),
-        )
-        if self.bias is not None:
-            inputs = torch.cat([inputs, inputs.new_ones(len(inputs), 1)], 1)
-        slopes = slopes * m
-        return Pass(inputs, m, inputs.mean(0), outputs.mean(0), slopes.mean(0), slopes)
+
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """What one evaluation tells of a layer; all but what is given is computed when it is asked for.
+
+    Attributes:
+        layer: which one.
+        h: its input, the samples along the first axis.
+        a: its output.
+        gradient: derivative of the mean loss with respect to a, or None where it was not wanted.
+    """
+
+    layer: Layer
+    h: Tensor
+    a: Tensor
+    gradient: Tensor | None
+
+    @cached_property
+    def inputs(self) -> Tensor:
+        """ĥ at all samples and positions, shape (mT, d_i + 1), or (mT, d_i) without a bias."""
+        rows = KINDS[type(self.layer.module)][0](self.layer.module, self.h)
+        return rows if self.layer.bias is None else torch.cat([rows, rows.new_ones(len(rows), 1)], 1)
+
+    @cached_property
+    def slopes(self) -> Tensor:
+        """Derivative of a sample's loss with respect to a, at all samples and positions, shape (mT, d_o)."""
+        assert self.gradient is not None
+        return self._outputs(self.gradient) * self.samples
+
+    @cached_property
+    def input(self) -> Tensor:
+        """Mean of ĥ."""
+        return self.inputs.mean(0)
+
+    @cached_property
+    def output(self) -> Tensor:
+        """Mean of a, shape (d_o,)."""
+        return self._outputs(self.a).mean(0)
+
+    @cached_property
+    def slope(self) -> Tensor:
+        """Mean of ``slopes``, shape (d_o,)."""
+        assert self.gradient is not None
+        return self._outputs(self.gradient).sum(0) / self.positions
+
+    @property
+    def samples(self) -> int:
+        """The number m."""
+        return len(self.h)
+
+    @property
+    def positions(self) -> int:
+        """The number T."""
+        return len(self._outputs(self.a)) // self.samples
+
+    def _outputs(self, a: Tensor) -> Tensor:
+        return KINDS[type(self.layer.module)][1](self.layer.module, a)
 
 
 def layers_of(module: nn.Module, weights: Sequence[Tensor]) -> list[Layer]:

@@ -26,6 +26,7 @@ from torch import Tensor
 
 LONGEST = 16.0  # windows of patience, at most
 SCATTERS = 10.0  # so many scatters above the first level is suspicious
+EXPLAINED = 1.0  # so many scatters above the level is nothing unusual
 BLAME = 0.5  # at the best weights the same samples have less than this fraction of the excess
 
 
@@ -58,6 +59,13 @@ class Watch:
         if not isfinite(loss_at_best):
             return False
         return not isfinite(loss) or loss_at_best - self.best < BLAME * (loss - self.best)
+
+    def ceiling(self, loss: float) -> float:
+        """How high the loss of the same samples may be after a step.
+
+        Momentum, and what other samples ask for, may raise it; not beyond what losses were like lately.
+        """
+        return max(loss, self.level) + EXPLAINED * self.scatter
 
     def see(self, loss: float, step: int) -> None:
         """Take an accepted loss of the present weights into account, and keep them if they are the best."""

@@ -43,7 +43,8 @@ def test_damped_pairs_keep_both_bounds(seed, size, mu2):
     y = size * torch.randn(5, generator=generator, dtype=F64)
     half = torch.randn(5, 5, generator=generator, dtype=F64)
     image = (half @ half.T + 0.1 * torch.eye(5, dtype=F64)) @ y
-    damped = damped_step(s, y, image, 0.2)
+    damped, changed = damped_step(s, y, image, 0.2)
+    assert bool(changed) == (not torch.equal(damped, s))
     assert float(damped @ y) >= 0.2 * float(y @ image) * (1 - 1e-9)
     shifted = DAMPINGS["shift"](damped, y, mu2)
     assert float(damped @ shifted) >= mu2 * float(damped @ damped) * (1 - 1e-9)

@@ -72,7 +72,7 @@ def double_damped(s: Array, y: Array, h: Array, mu1: float, mu2: float, regular:
 
 @dataclass
 class KBFGS:
-    """The optimizer; ``memory`` = None for K-BFGS, p for K-BFGS(L)."""
+    """The optimizer; ``memory`` = None for K-BFGS, p for K-BFGS(L), with pairs in layers of more than 2p outputs."""
 
     weights: list[Array]
     lr: float
@@ -130,7 +130,7 @@ class KBFGS:
         return bool(s @ y > 0 and s @ y > 1e-4 * (s @ s) * np.linalg.norm(size))
 
     def _learn(self, k: int, s: Array, y: Array) -> None:
-        if self.memory is None:
+        if self.memory is None or len(s) <= 2 * self.memory:
             self.Hg[k] = bfgs(self.Hg[k], s, y)
             return
         self.pairs[k] = [*self.pairs[k], (s, y)][-self.memory :]
