@@ -38,6 +38,9 @@ def costs(repeat: int = 7, batch: int = 1000) -> dict[str, float]:
         "SGD-BB": lambda m: mlo.optim.SGDBB(m, 1e-3, epoch=60),
         "multi-batch L-BFGS": lambda m: mlo.optim.MultiBatchLBFGS(m, 1e-3),
         "L-BFGS, full overlap": lambda m: mlo.optim.MultiBatchLBFGS(m, 1e-3),
+        "K-BFGS": lambda m: mlo.optim.KBFGS(m, 0.1),
+        "K-BFGS(L)": lambda m: mlo.optim.KBFGSL(m, 0.1),
+        "KFAC": lambda m: mlo.optim.KFAC(m, 0.1),
     }.items():
         torch.manual_seed(0)
         module = network(SHAPES["mnist"].widths(784))

@@ -31,6 +31,7 @@ from multilevel_opt.curvature import (
     GaussNewton,
     Partitioned,
 )
+from multilevel_opt.curvature import BFGS, LBFGS, LSR1, SR1, Curvature, Exact, GaussNewton, SharpenedBFGS
 from multilevel_opt.errors import UnsupportedCombination
 from multilevel_opt.globalization import Regularization, TrustRegion
 from multilevel_opt.multilevel import Multilevel
@@ -83,6 +84,7 @@ CURVATURES: dict[str, Curvature] = {
         Partitioned(LSR1(memory=MEMORY, patience=PATIENCE)),
         Partitioned(LSE(memory=MEMORY, patience=PATIENCE)),
     )
+    curvature.name: curvature for curvature in (Exact(), GaussNewton(), BFGS(), SR1(), LBFGS(), LSR1(), SharpenedBFGS())
 }
 
 

@@ -177,4 +177,19 @@ TRAINERS: dict[str, Trainer] = {
         )
         for name, kind in {"plbfgs": "L-BFGS", "plsr1": "L-SR1", "plse": "L-BFGS or L-SR1"}.items()
     },
+    "kbfgs": Trainer(
+        partial(_own, optim.KBFGS),
+        "Kronecker-factored BFGS, one matrix for either factor of a layer",
+        {"lr": 0.3, "damping": 0.3, "every": 1, "adaptive": True, "weight_decay": 0.0},
+    ),
+    "kbfgsl": Trainer(
+        partial(_own, optim.KBFGSL),
+        "Kronecker-factored BFGS, pairs in place of a matrix for the outputs of wide layers",
+        {"lr": 0.3, "damping": 0.3, "memory_size": 100, "every": 1, "adaptive": True, "weight_decay": 0.0},
+    ),
+    "kfac": Trainer(
+        partial(_own, optim.KFAC),
+        "Kronecker-factored Fisher matrix",
+        {"lr": 0.1, "damping": 0.3, "likelihood": "empirical", "every": 20, "adaptive": False, "weight_decay": 0.0},
+    ),
 }
