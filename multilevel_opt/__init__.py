@@ -6,6 +6,7 @@ from multilevel_opt.build import amg, from_objectives, galerkin, geometric, rand
 from multilevel_opt.callbacks import Progress
 from multilevel_opt.curvature import BFGS, LBFGS, LSE, LSR1, SE, SR1, Exact, GaussNewton, Partitioned
 from multilevel_opt.curvature import BFGS, LBFGS, LSR1, SR1, Exact, GaussNewton, SharpenedBFGS
+from multilevel_opt.curvature import BFGS, LBFGS, LSR1, SR1, Exact, GaussNewton, Reduced, SharpenedBFGS
 from multilevel_opt.errors import (
     InputError,
     MultilevelError,
@@ -110,6 +111,7 @@ __all__ = [
     "Partitioned",
     "Progress",
     "Records",
+    "Reduced",
     "Regularization",
     "Residual",
     "Result",

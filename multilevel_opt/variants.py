@@ -32,6 +32,7 @@ from multilevel_opt.curvature import (
     Partitioned,
 )
 from multilevel_opt.curvature import BFGS, LBFGS, LSR1, SR1, Curvature, Exact, GaussNewton, SharpenedBFGS
+from multilevel_opt.curvature import BFGS, LBFGS, LSR1, SR1, Curvature, Exact, GaussNewton, Reduced, SharpenedBFGS
 from multilevel_opt.errors import UnsupportedCombination
 from multilevel_opt.globalization import Regularization, TrustRegion
 from multilevel_opt.multilevel import Multilevel
@@ -85,6 +86,7 @@ CURVATURES: dict[str, Curvature] = {
         Partitioned(LSE(memory=MEMORY, patience=PATIENCE)),
     )
     curvature.name: curvature for curvature in (Exact(), GaussNewton(), BFGS(), SR1(), LBFGS(), LSR1(), SharpenedBFGS())
+    for curvature in (Exact(), GaussNewton(), BFGS(), SR1(), LBFGS(), LSR1(), SharpenedBFGS(), Reduced())
 }
 
 

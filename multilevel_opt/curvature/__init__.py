@@ -2,6 +2,7 @@
 
 from multilevel_opt.curvature.base import Curvature
 from multilevel_opt.curvature.exact import Exact
+from multilevel_opt.curvature.galerkin import Reduced
 from multilevel_opt.curvature.gauss_newton import GaussNewton
 from multilevel_opt.curvature.limited_memory import LBFGS, LSE, LSR1
 from multilevel_opt.curvature.partitioned import Partitioned
@@ -12,4 +13,4 @@ from multilevel_opt.curvature.limited_memory import LBFGS, LSR1
 from multilevel_opt.curvature.secant import BFGS, SR1
 from multilevel_opt.curvature.sharpened import SharpenedBFGS
 
-__all__ = ["BFGS", "LBFGS", "LSR1", "SR1", "Curvature", "Exact", "GaussNewton", "SharpenedBFGS"]
+__all__ = ["BFGS", "LBFGS", "LSR1", "SR1", "Curvature", "Exact", "GaussNewton", "Reduced", "SharpenedBFGS"]

@@ -10,7 +10,9 @@ from torch import nn
 
 from multilevel_opt.errors import InputError
 from multilevel_opt.objective.batch import Batch
-from multilevel_opt.optim import KBFGS, KBFGSL, KFAC
+from multilevel_opt.objective.samples import Samples
+from multilevel_opt.optim import KBFGS, KBFGSL, KFAC, OverlapSampler
+from problems.autoencoder import curves, network
 from tests.references import kbfgs as reference
 
 F64 = torch.float64
@@ -213,9 +215,9 @@ def test_what_cannot_be_is_refused(name):
         make(autoencoder(), momentum=1.0)
 
 
-def test_a_rejected_step_is_counted_and_reported():
+def test_a_step_whose_loss_rises_is_taken_back_counted_and_reported():
     module = autoencoder()
-    optimizer = KBFGS(module, 100.0, 0.01)
+    optimizer = KBFGS(module, 1000.0, 0.01)
     before = [p.detach().clone() for p in module.parameters()]
     optimizer.step(batches(module)[0])
     assert not optimizer.last.accepted
@@ -223,3 +225,50 @@ def test_a_rejected_step_is_counted_and_reported():
     assert all(torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
     assert optimizer.counts["rejected"] == 1
     assert optimizer.damping == 0.04
+
+
+def curve_run(lr, damping, epochs=6, **options):
+    """(network, optimizer, loss before, loss after) on pictures of curves of 14×14 pixels."""
+    pictures = nn.functional.avg_pool2d(curves(1000).reshape(-1, 1, 28, 28), 2).flatten(1)
+    torch.manual_seed(0)
+    module = network([196, 50, 25, 6, 25, 50, 196])
+    samples, sampler = Samples(module, bce, pictures, pictures), OverlapSampler(1000, 100)
+    optimizer = KBFGS(module, lr, damping, weight_decay=1e-5, **options)
+    before = float(bce(module(pictures), pictures).detach())
+    for _ in range(10 * epochs):
+        optimizer.step(samples.batch(sampler.draw()))
+    return module, optimizer, before, float(bce(module(pictures), pictures).detach())
+
+
+@pytest.mark.parametrize(("lr", "damping"), [(1.0, 3.0), (3.0, 0.03)])
+def test_rates_and_dampings_that_break_the_published_form_are_survived(lr, damping):
+    module, optimizer, before, after = curve_run(lr, damping)
+    assert all(bool(torch.isfinite(p).all()) for p in module.parameters())
+    assert after < 0.5 * before
+    assert optimizer.counts["accepted"] + optimizer.counts["rejected"] == 60
+
+
+def test_the_published_form_diverges_at_such_a_rate():
+    pictures = nn.functional.avg_pool2d(curves(200).reshape(-1, 1, 28, 28), 2).flatten(1).double().numpy()
+    torch.manual_seed(0)
+    module = network([196, 50, 25, 6, 25, 50, 196]).double()
+    plain = reference.KBFGS(joined(module), 3.0, 0.03, [pictures])
+    with np.errstate(all="ignore"):
+        losses = [plain.step(pictures, pictures) for _ in range(40)]
+    assert not np.isfinite(losses[-1]) or losses[-1] > losses[0]
+
+
+def test_a_run_that_works_is_not_hampered_by_judging_its_steps():
+    free, judged = (curve_run(0.3, 0.3, adaptive=adaptive) for adaptive in (False, True))
+    assert judged[1].counts["rejected"] == 0
+    assert judged[3] <= 1.01 * free[3]
+
+
+def test_a_compiled_module_is_refused_in_a_sentence():
+    module = autoencoder()
+    part = batches(module)[0]
+    compiled = torch.compile(module, backend="eager")
+    compiled(part.inputs)
+    optimizer = KBFGS(compiled)
+    with pytest.raises(InputError, match=r"without torch\.compile"):
+        optimizer.step(lambda: bce(compiled(part.inputs), part.targets))
