@@ -10,6 +10,7 @@ from multilevel_opt.optim.kfac import KFAC
 from multilevel_opt.optim.multi_batch import MultiBatchLBFGS
 from multilevel_opt.optim.multilevel import Multilevel
 from multilevel_opt.optim.partitioned import Partitioned
+from multilevel_opt.optim.noise import NoiseSampler
 from multilevel_opt.optim.report import StepReport
 from multilevel_opt.optim.safe import Safe, Value
 from multilevel_opt.optim.sampler import OverlapSampler
@@ -25,6 +26,7 @@ __all__ = [
     "Batch",
     "MultiBatchLBFGS",
     "Multilevel",
+    "NoiseSampler",
     "OverlapSampler",
     "Partitioned",
     "Safe",
