@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -106,7 +106,7 @@ class SharpenedBFGS(BFGS):
         if not isinstance(form, _Beside):
             return self
         g = model.gradient[None]
-        known: Matrices = self._started(self._empty(g) if self.store is None else self.store, norm(g))
+        known: Columns = self._started(self._empty(g) if self.store is None else self.store, norm(g))
         if not bool((known.matrix != 0).any()):  # at a point without gradient
             return self
         u, v = PROBES[self.probe](known.matrix[0], form.hessian, int(known.probes))
@@ -118,5 +118,5 @@ class SharpenedBFGS(BFGS):
         empty = super()._empty(like)
         return Columns(empty.count, empty.refused, empty.matrix, empty.count.clone())
 
-    def _started(self, store: Matrices, scale: Tensor) -> Matrices:
+    def _started(self, store: Any, scale: Tensor) -> Any:
         return super()._started(store, scale if self.first is None else torch.full_like(scale, self.first))

@@ -63,7 +63,8 @@ def _good(s: Tensor, y: Tensor, size: Tensor) -> Tensor:
     """Whether an update with a pair is safe."""
     sy = torch.dot(s, y)
     enough = sy > SAFE * torch.dot(s, s) * torch.linalg.vector_norm(size)
-    return enough & (sy > 0) & torch.isfinite(sy)
+    good: Tensor = enough & (sy > 0) & torch.isfinite(sy)
+    return good
 
 
 class KBFGS(Kronecker):

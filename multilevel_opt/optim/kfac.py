@@ -27,7 +27,8 @@ def _bernoulli(outputs: Tensor) -> Tensor:
 
 
 def _categorical(outputs: Tensor) -> Tensor:
-    return torch.distributions.Categorical(logits=outputs).sample()
+    drawn: Tensor = torch.distributions.Categorical(logits=outputs).sample()
+    return drawn
 
 
 def _gaussian(outputs: Tensor) -> Tensor:

@@ -268,7 +268,8 @@ def inverted(matrix: Tensor, shift: float) -> Tensor:
         found: Tensor = torch.cholesky_inverse(factor)
         return found
     values, vectors = torch.linalg.eigh(matrix)
-    return (vectors / (values.clamp_min(0.0) + shift)) @ vectors.mT
+    spectral: Tensor = (vectors / (values.clamp_min(0.0) + shift)) @ vectors.mT
+    return spectral
 
 
 def mean_square(seen: Pass, past: float = 0.0, into: Tensor | None = None) -> Tensor:

@@ -160,7 +160,7 @@ def watched(layers: Sequence[Layer]) -> Iterator[dict[int, list[tuple[Tensor, Te
     """Inputs and outputs of every call of the layers, by their number, while the context lasts."""
     calls: dict[int, list[tuple[Tensor, Tensor]]] = {}
 
-    def note(k: int) -> Callable[..., None]:
+    def note(k: int) -> Callable[..., Tensor]:
         def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
             calls.setdefault(k, []).append((inputs[0], output))
             return output.clone()  # an activation in place must not change what is noted

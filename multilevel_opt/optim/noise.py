@@ -20,7 +20,8 @@ Cube = Callable[[int, int, int], Tensor]
 
 
 def _sobol(count: int, dim: int, seed: int) -> Tensor:
-    return torch.quasirandom.SobolEngine(dim, scramble=True, seed=seed).draw(count, dtype=torch.float64)
+    found: Tensor = torch.quasirandom.SobolEngine(dim, scramble=True, seed=seed).draw(count, dtype=torch.float64)
+    return found
 
 
 def _random(count: int, dim: int, seed: int) -> Tensor:
@@ -30,7 +31,8 @@ def _random(count: int, dim: int, seed: int) -> Tensor:
 
 def _normal(unit: Tensor) -> Tensor:
     edge = torch.finfo(unit.dtype).eps
-    return torch.special.ndtri(unit.clamp(edge, 1.0 - edge))
+    z: Tensor = torch.special.ndtri(unit.clamp(edge, 1.0 - edge))
+    return z
 
 
 POINTS: Mapping[str, Cube] = {"sobol": _sobol, "random": _random}

@@ -96,7 +96,7 @@ class Safe(torch.optim.Optimizer, ABC):
             raise InputError(f"smoothing={smoothing} is out of range: give a number from 0 to below 1")
         if isinstance(parameters, nn.Module):
             module, parameters = parameters, parameters.parameters()
-        super().__init__(parameters, {"lr": lr, **defaults})  # type: ignore[arg-type]
+        super().__init__(parameters, {"lr": lr, **defaults})
         self.module, self.clip, self.pace = module, clip, 1.0
         self.last: StepReport | None = None
         self.counts: dict[str, float] = dict.fromkeys(KINDS, 0)
