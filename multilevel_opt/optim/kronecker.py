@@ -27,6 +27,7 @@ from multilevel_opt.optim.safe import Closure, Parameters, Safe, Value
 RAISE, RELAX = 4.0, 0.95  # of the damping after a rejected step, and after steps with a good or poor gain ratio
 GOOD, POOR = 0.75, 0.25
 HIGHEST = 1e8
+PATIENCE = 3  # so many steps taken back in a row, and what was learned is dropped
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +110,7 @@ class Kronecker(Safe):
         self.positions: dict[int, int] = {}
         self._momentum: list[Tensor] = []
         self._warm = False
+        self._refused = 0  # in a row
 
     def evaluate(self, closure: Closure) -> Seen:
         self.counts["gradients"] += 1
@@ -146,6 +148,7 @@ class Kronecker(Safe):
         if self.adaptive and not (after.finite and after.loss <= self._watch.ceiling(value.loss)):
             torch._foreach_copy_(self.weights, start)
             return self._taken_back(after)
+        self._refused = 0
         ratio = self._ratio(value, after, d) if self.adaptive else nan
         self.learn_step(value, after)
         self._adapt(ratio)
@@ -182,11 +185,12 @@ class Kronecker(Safe):
 
     def memory(self) -> dict[str, Any]:
         positions = {str(k): count for k, count in self.positions.items()}
-        return {"damping": self.damping, "momentum": list(self._momentum), "positions": positions, "warm": self._warm}
+        held = {"damping": self.damping, "momentum": list(self._momentum), "positions": positions, "warm": self._warm}
+        return {**held, "refused": self._refused}
 
     def remember(self, memory: dict[str, Any]) -> None:
         self.forget()
-        self.damping, self._warm = memory["damping"], memory["warm"]
+        self.damping, self._warm, self._refused = (memory[name] for name in ("damping", "warm", "refused"))
         self._momentum = [m.clone() for m in memory["momentum"]]
         self.positions = {int(k): count for k, count in memory["positions"].items()}
 
@@ -245,7 +249,11 @@ class Kronecker(Safe):
         what = "rose" if isfinite(after.loss) else "was not finite"
         self.damping = min(HIGHEST, RAISE * self.damping)
         self._momentum = []
-        self.refresh()
+        self._refused += 1
+        if self._refused < PATIENCE:
+            self.refresh()
+        else:
+            self.forget()
         reason = f"the loss {what} after the step: taken back, damping raised to {self.damping:.3g}"
         return {"reason": reason, "accepted": False, "damping": self.damping}
 

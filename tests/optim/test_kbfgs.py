@@ -227,6 +227,33 @@ def test_a_step_whose_loss_rises_is_taken_back_counted_and_reported():
     assert optimizer.damping == 0.04
 
 
+def test_what_was_learned_wrongly_is_dropped():
+    module = autoencoder()
+    parts = batches(module)
+    optimizer = KBFGS(module)
+    for k in range(8):
+        optimizer.step(parts[k % 4])
+    for factors in optimizer._factors.values():
+        factors.g_inverse.matrix.mul_(-1e3)  # rounding can do that in the long run, if not so badly
+    before = optimizer.step(parts[0])
+    for k in range(1, 40):
+        optimizer.step(parts[k % 4])
+    assert optimizer.counts["rejected"] >= 3
+    assert all(float(torch.linalg.eigvalsh(f.g_inverse.matrix)[0]) > 0 for f in optimizer._factors.values())
+    assert float(parts[0]().detach()) < before
+
+
+@pytest.mark.parametrize("make", [KBFGS, KBFGSL])
+def test_the_second_evaluation_can_be_left_out_most_of_the_time(make):
+    module = autoencoder()
+    parts = batches(module)
+    optimizer = make(module, every=4)
+    first, *others = (optimizer.step(parts[0]) for _ in range(40))
+    assert optimizer.counts["gradients"] == 50
+    assert sum(optimizer.counts[f"pairs_{kind}"] for kind in ("accepted", "rejected")) == 10 * 6
+    assert others[-1] < first
+
+
 def curve_run(lr, damping, epochs=6, **options):
     """(network, optimizer, loss before, loss after) on pictures of curves of 14×14 pixels."""
     pictures = nn.functional.avg_pool2d(curves(1000).reshape(-1, 1, 28, 28), 2).flatten(1)
