@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from multilevel_opt.bibliography import LEARNED
 from multilevel_opt.errors import InputError
 
 WORKS: dict[str, str] = {
@@ -21,6 +22,7 @@ WORKS: dict[str, str] = {
   number      = {G-2023-41},
   year        = {2023}
 }""",
+    **LEARNED,
     "calandra2022": """@article{calandra2022,
   author  = {Calandra, Henri and Gratton, Serge and Riccietti, Elisa and Vasseur, Xavier},
   title   = {On a multilevel {L}evenberg--{M}arquardt method for the training of artificial neural networks
@@ -222,30 +224,6 @@ WORKS: dict[str, str] = {
   year      = {2015},
   note      = {arXiv:1412.6980}
 }""",
-    "goldfarb2020": """@inproceedings{goldfarb2020,
-  author    = {Goldfarb, Donald and Ren, Yi and Bahamou, Achraf},
-  title     = {Practical Quasi-{N}ewton Methods for Training Deep Neural Networks},
-  booktitle = {Advances in Neural Information Processing Systems 33},
-  year      = {2020}
-}""",
-    "ren2021": """@misc{ren2021,
-  author = {Ren, Yi and Bahamou, Achraf and Goldfarb, Donald},
-  title  = {{K}ronecker-factored Quasi-{N}ewton Methods for Deep Learning},
-  year   = {2021},
-  note   = {arXiv:2102.06737}
-}""",
-    "martens2015": """@inproceedings{martens2015,
-  author    = {Martens, James and Grosse, Roger},
-  title     = {Optimizing Neural Networks with {K}ronecker-factored Approximate Curvature},
-  booktitle = {International Conference on Machine Learning},
-  year      = {2015}
-}""",
-    "jin2022": """@inproceedings{jin2022,
-  author    = {Jin, Qiujiang and Koppel, Alec and Rajawat, Ketan and Mokhtari, Aryan},
-  title     = {Sharpened Quasi-{N}ewton Methods: Faster Superlinear Rate and Larger Local Convergence Neighborhood},
-  booktitle = {International Conference on Machine Learning},
-  year      = {2022}
-}""",
     "tan2016": """@inproceedings{tan2016,
   author    = {Tan, Conghui and Ma, Shiqian and Dai, Yu-Hong and Qian, Yuqiu},
   title     = {{B}arzilai--{B}orwein Step Size for Stochastic Gradient Descent},
@@ -304,6 +282,7 @@ DEFAULT_COARSENING = {"rlm": "amg"}
 CURVATURES: dict[str, tuple[str, ...]] = {
     "bfgs": ("nocedal2006",),
     "sharpened-bfgs": ("jin2022",),
+    "reduced": ("heinkenschloss2022",),
     "sr1": ("conn1991", "byrd1996"),
     "lbfgs": ("liu1989", "byrd1994"),
     "lsr1": ("byrd1994", "byrd1996"),

@@ -1,0 +1,38 @@
+"""BibTeX of the curvatures that are learned layer by layer, or from products with the Hessian."""
+
+from __future__ import annotations
+
+LEARNED: dict[str, str] = {
+    "goldfarb2020": """@inproceedings{goldfarb2020,
+  author    = {Goldfarb, Donald and Ren, Yi and Bahamou, Achraf},
+  title     = {Practical Quasi-{N}ewton Methods for Training Deep Neural Networks},
+  booktitle = {Advances in Neural Information Processing Systems 33},
+  year      = {2020}
+}""",
+    "ren2021": """@misc{ren2021,
+  author = {Ren, Yi and Bahamou, Achraf and Goldfarb, Donald},
+  title  = {{K}ronecker-factored Quasi-{N}ewton Methods for Deep Learning},
+  year   = {2021},
+  note   = {arXiv:2102.06737}
+}""",
+    "martens2015": """@inproceedings{martens2015,
+  author    = {Martens, James and Grosse, Roger},
+  title     = {Optimizing Neural Networks with {K}ronecker-factored Approximate Curvature},
+  booktitle = {International Conference on Machine Learning},
+  year      = {2015}
+}""",
+    "jin2022": """@inproceedings{jin2022,
+  author    = {Jin, Qiujiang and Koppel, Alec and Rajawat, Ketan and Mokhtari, Aryan},
+  title     = {Sharpened Quasi-{N}ewton Methods: Faster Superlinear Rate and Larger Local Convergence Neighborhood},
+  booktitle = {International Conference on Machine Learning},
+  year      = {2022}
+}""",
+    "heinkenschloss2022": """@incollection{heinkenschloss2022,
+  author    = {Heinkenschloss, Matthias and Magruder, Caleb},
+  title     = {Reduced Order Model {H}essian Approximations in {N}ewton Methods for Optimal Control},
+  booktitle = {Realization and Model Reduction of Dynamical Systems},
+  publisher = {Springer},
+  year      = {2022},
+  doi       = {10.1007/978-3-030-95157-3_18}
+}""",
+}
