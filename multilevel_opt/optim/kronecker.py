@@ -114,13 +114,7 @@ class Kronecker(Safe):
 
     def evaluate(self, closure: Closure) -> Seen:
         self.counts["gradients"] += 1
-        value = self._seen(closure, self.weights)
-        if self.layers and not value.passes:
-            raise InputError(
-                f"{type(self).__name__} saw none of its {len(self.layers)} layers called once: give the module that "
-                "the closure calls, without torch.compile"
-            )
-        return value
+        return self._seen(closure, self.weights)
 
     def look_again(self, closure: Closure, value: Seen) -> Seen:
         """The same samples after the step."""
@@ -216,6 +210,11 @@ class Kronecker(Safe):
 
             def noting() -> Tensor:
                 loss = closure()
+                if self.layers and not calls:
+                    raise InputError(
+                        f"{type(self).__name__} saw none of its {len(self.layers)} layers called: give the module that "
+                        "the closure calls, without torch.compile"
+                    )
                 outputs.extend(calls[k][0][1] for k in sorted(calls))
                 return loss
 

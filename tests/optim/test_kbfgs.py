@@ -165,6 +165,16 @@ def test_shared_layers_and_other_layers_take_plain_steps(name):
 
 
 @pytest.mark.parametrize("name", METHODS)
+def test_a_network_that_is_called_twice_takes_plain_steps_throughout(name):
+    module = autoencoder()
+    x, y = data().split(100)
+    optimizer = METHODS[name](module, 0.05)
+    losses = [optimizer.step(lambda: (module(x) - module(y)).square().sum(1).mean()) for _ in range(30)]
+    assert losses[-1] < losses[0]
+    assert optimizer.positions == {}
+
+
+@pytest.mark.parametrize("name", METHODS)
 def test_convolutions_have_blocks(name):
     torch.manual_seed(0)
     module = nn.Sequential(
