@@ -4,9 +4,19 @@ from multilevel_opt import check, optim, pde, separable, training
 from multilevel_opt.api import least_squares, minimize
 from multilevel_opt.build import amg, from_objectives, galerkin, geometric, random_subspace
 from multilevel_opt.callbacks import Progress
-from multilevel_opt.curvature import BFGS, LBFGS, LSE, LSR1, SE, SR1, Exact, GaussNewton, Partitioned
-from multilevel_opt.curvature import BFGS, LBFGS, LSR1, SR1, Exact, GaussNewton, SharpenedBFGS
-from multilevel_opt.curvature import BFGS, LBFGS, LSR1, SR1, Exact, GaussNewton, Reduced, SharpenedBFGS
+from multilevel_opt.curvature import (
+    BFGS,
+    LBFGS,
+    LSE,
+    LSR1,
+    SE,
+    SR1,
+    Exact,
+    GaussNewton,
+    Partitioned,
+    Reduced,
+    SharpenedBFGS,
+)
 from multilevel_opt.errors import (
     InputError,
     MultilevelError,

@@ -1,4 +1,4 @@
-"""BibTeX of the curvatures that are learned layer by layer, or from products with the Hessian."""
+"""BibTeX of the curvatures that are learned layer by layer, element by element, or from products with the Hessian."""
 
 from __future__ import annotations
 
@@ -34,5 +34,21 @@ LEARNED: dict[str, str] = {
   publisher = {Springer},
   year      = {2022},
   doi       = {10.1007/978-3-030-95157-3_18}
+}""",
+    "griewank1982": """@incollection{griewank1982,
+  author    = {Griewank, Andreas and Toint, Philippe L.},
+  title     = {On the unconstrained optimization of partially separable functions},
+  booktitle = {Nonlinear Optimization 1981},
+  editor    = {Powell, M. J. D.},
+  publisher = {Academic Press},
+  pages     = {301--312},
+  year      = {1982}
+}""",
+    "raynaud2023": """@techreport{raynaud2023,
+  author      = {Raynaud, Paul and Orban, Dominique and Bigeon, Jean},
+  title       = {{PLSR1}: a limited-memory partitioned quasi-{N}ewton optimizer for partially-separable loss functions},
+  institution = {GERAD},
+  number      = {G-2023-41},
+  year        = {2023}
 }""",
 }

@@ -6,22 +6,6 @@ from multilevel_opt.bibliography import LEARNED
 from multilevel_opt.errors import InputError
 
 WORKS: dict[str, str] = {
-    "griewank1982": """@incollection{griewank1982,
-  author    = {Griewank, Andreas and Toint, Philippe L.},
-  title     = {On the unconstrained optimization of partially separable functions},
-  booktitle = {Nonlinear Optimization 1981},
-  editor    = {Powell, M. J. D.},
-  publisher = {Academic Press},
-  pages     = {301--312},
-  year      = {1982}
-}""",
-    "raynaud2023": """@techreport{raynaud2023,
-  author      = {Raynaud, Paul and Orban, Dominique and Bigeon, Jean},
-  title       = {{PLSR1}: a limited-memory partitioned quasi-{N}ewton optimizer for partially-separable loss functions},
-  institution = {GERAD},
-  number      = {G-2023-41},
-  year        = {2023}
-}""",
     **LEARNED,
     "calandra2022": """@article{calandra2022,
   author  = {Calandra, Henri and Gratton, Serge and Riccietti, Elisa and Vasseur, Xavier},

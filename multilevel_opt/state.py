@@ -175,7 +175,6 @@ class State:
     def moved_to(self, x: Tensor, model: Taylor, loss: float, norm: float, decrease: float, ledger: Ledger) -> State:
         """The state after an accepted step, with the model at the new iterate completed by the new curvature."""
         curvature = self.curvature.taught(x - self.x, self.model, model)
-        curvature = self.curvature.updated(x - self.x, model.gradient - self.model.gradient).probed(model)
         return replace(
             self,
             x=x,

@@ -30,9 +30,9 @@ from multilevel_opt.curvature import (
     Exact,
     GaussNewton,
     Partitioned,
+    Reduced,
+    SharpenedBFGS,
 )
-from multilevel_opt.curvature import BFGS, LBFGS, LSR1, SR1, Curvature, Exact, GaussNewton, SharpenedBFGS
-from multilevel_opt.curvature import BFGS, LBFGS, LSR1, SR1, Curvature, Exact, GaussNewton, Reduced, SharpenedBFGS
 from multilevel_opt.errors import UnsupportedCombination
 from multilevel_opt.globalization import Regularization, TrustRegion
 from multilevel_opt.multilevel import Multilevel
@@ -74,6 +74,8 @@ CURVATURES: dict[str, Curvature] = {
         BFGS(),
         SR1(),
         SE(),
+        SharpenedBFGS(),
+        Reduced(),
         LBFGS(),
         LSR1(),
         LSE(),
@@ -85,8 +87,6 @@ CURVATURES: dict[str, Curvature] = {
         Partitioned(LSR1(memory=MEMORY, patience=PATIENCE)),
         Partitioned(LSE(memory=MEMORY, patience=PATIENCE)),
     )
-    curvature.name: curvature for curvature in (Exact(), GaussNewton(), BFGS(), SR1(), LBFGS(), LSR1(), SharpenedBFGS())
-    for curvature in (Exact(), GaussNewton(), BFGS(), SR1(), LBFGS(), LSR1(), SharpenedBFGS(), Reduced())
 }
 
 

@@ -7,10 +7,19 @@ from multilevel_opt.curvature.gauss_newton import GaussNewton
 from multilevel_opt.curvature.limited_memory import LBFGS, LSE, LSR1
 from multilevel_opt.curvature.partitioned import Partitioned
 from multilevel_opt.curvature.secant import BFGS, SE, SR1
-
-__all__ = ["BFGS", "LBFGS", "LSE", "LSR1", "SE", "SR1", "Curvature", "Exact", "GaussNewton", "Partitioned"]
-from multilevel_opt.curvature.limited_memory import LBFGS, LSR1
-from multilevel_opt.curvature.secant import BFGS, SR1
 from multilevel_opt.curvature.sharpened import SharpenedBFGS
 
-__all__ = ["BFGS", "LBFGS", "LSR1", "SR1", "Curvature", "Exact", "GaussNewton", "Reduced", "SharpenedBFGS"]
+__all__ = [
+    "BFGS",
+    "LBFGS",
+    "LSE",
+    "LSR1",
+    "SE",
+    "SR1",
+    "Curvature",
+    "Exact",
+    "GaussNewton",
+    "Partitioned",
+    "Reduced",
+    "SharpenedBFGS",
+]

@@ -59,10 +59,6 @@ class Curvature(Protocol):
         """The curvature after a step s of shape (n,) between the points of two models made by ``expand``."""
         ...
 
-    def probed(self, model: Taylor) -> Self:
-        """The curvature after a look at the model of f at the new iterate, as ``expand`` made it."""
-        ...
-
     def fresh(self) -> Self:
         """The same options with nothing learned, for another function."""
         ...
@@ -90,9 +86,6 @@ class Derived:
         return model
 
     def taught(self, s: Tensor, before: Taylor, after: Taylor) -> Self:
-        return self
-
-    def probed(self, model: Taylor) -> Self:
         return self
 
     def fresh(self) -> Self:

@@ -65,7 +65,11 @@ class Reduced(Derived):
             return torch.eye(len(gradient), 1, dtype=gradient.dtype, device=gradient.device)
         return _orthonormal(together)
 
+    def taught(self, s: Tensor, before: Taylor, after: Taylor) -> Self:
+        return self.updated(s, after.gradient - before.gradient)
+
     def updated(self, s: Tensor, y: Tensor) -> Self:
+        """The curvature with the snapshots s and y of shape (n,); not where they are not finite."""
         if not self.memory:
             return self
         pair = torch.stack([s.reshape(-1), y.reshape(-1)], 1)

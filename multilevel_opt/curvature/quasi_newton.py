@@ -151,10 +151,6 @@ class QuasiNewton(ABC):
 
     def threshold(self, like: Tensor) -> float:
         """ε of the test of acceptance in the dtype of ``like``."""
-    def probed(self, model: Taylor) -> Self:
-        return self
-
-    def _tolerance(self, like: Tensor) -> float:
         return float(torch.finfo(like.dtype).eps) ** 0.5 if self.tolerance is None else self.tolerance
 
     def fresh(self) -> Self:

@@ -98,10 +98,11 @@ class SharpenedBFGS(BFGS):
         learned = super().completed(model, ledger)
         return replace(learned, forms=(learned.forms[0], _Beside(learned.forms[1], hessian)))
 
-    def updated(self, s: Tensor, y: Tensor) -> Self:
-        return super().updated(s, y) if self.classic else self
+    def taught(self, s: Tensor, before: Taylor, after: Taylor) -> Self:
+        learned = super().taught(s, before, after) if self.classic else self
+        return learned._probed(after)
 
-    def probed(self, model: Taylor) -> Self:
+    def _probed(self, model: Taylor) -> Self:
         form = model.forms[1] if model.order == 2 else None
         if not isinstance(form, _Beside):
             return self

@@ -9,8 +9,8 @@ from multilevel_opt.optim.kbfgs import KBFGS, KBFGSL
 from multilevel_opt.optim.kfac import KFAC
 from multilevel_opt.optim.multi_batch import MultiBatchLBFGS
 from multilevel_opt.optim.multilevel import Multilevel
-from multilevel_opt.optim.partitioned import Partitioned
 from multilevel_opt.optim.noise import NoiseSampler
+from multilevel_opt.optim.partitioned import Partitioned
 from multilevel_opt.optim.report import StepReport
 from multilevel_opt.optim.safe import Safe, Value
 from multilevel_opt.optim.sampler import OverlapSampler

@@ -35,7 +35,7 @@ def iterations(f, curvature, tolerance=1e-12):
         B = model.hessian()
         x = x - torch.linalg.solve(B, g)
         new = curvature.expand(f, x, 2)
-        curvature = curvature.updated(-torch.linalg.solve(B, g), new.gradient - g).probed(new)
+        curvature = curvature.taught(-torch.linalg.solve(B, g), model, new)
         model = curvature.completed(new, f.ledger)
     return 500
 
@@ -44,8 +44,8 @@ def iterations(f, curvature, tolerance=1e-12):
 class Classic(mlo.SharpenedBFGS):
     """BFGS from the same first matrix."""
 
-    def probed(self, model):
-        return self
+    def taught(self, s, before, after):
+        return self.updated(s, after.gradient - before.gradient)
 
 
 def test_iterations_to_twelve_digits_are_those_of_the_study():
@@ -75,7 +75,7 @@ def test_it_serves_the_solvers_and_its_memory_is_stored(solver, probe):
     assert found.success
     assert found.nit < plain.nit
     model = curvature.expand(f, x0, 2)
-    known = curvature.updated(model.gradient, f.expand(x0 + model.gradient, 1).gradient - model.gradient).probed(model)
+    known = curvature.taught(model.gradient, model, curvature.expand(f, x0 + model.gradient, 2))
     again = curvature.restored(known.learned(), D)
     assert all(torch.equal(a, b) for a, b in zip(known.learned().values(), again.learned().values(), strict=True))
     assert int(again.store.probes) == 1
