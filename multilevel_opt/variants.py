@@ -74,8 +74,6 @@ CURVATURES: dict[str, Curvature] = {
         BFGS(),
         SR1(),
         SE(),
-        SharpenedBFGS(),
-        Reduced(),
         LBFGS(),
         LSR1(),
         LSE(),
@@ -86,6 +84,8 @@ CURVATURES: dict[str, Curvature] = {
         Partitioned(LBFGS(memory=MEMORY, patience=PATIENCE)),
         Partitioned(LSR1(memory=MEMORY, patience=PATIENCE)),
         Partitioned(LSE(memory=MEMORY, patience=PATIENCE)),
+        SharpenedBFGS(),
+        Reduced(),
     )
 }
 
