@@ -49,7 +49,7 @@ class Classic(mlo.SharpenedBFGS):
 
 
 def test_iterations_to_twelve_digits_are_those_of_the_study():
-    """Medians of three seeds beside 160, 63 and 43 on data that are not published; ROWS and SPREAD are chosen to fit."""
+    """Medians of three seeds; 160, 63 and 43 there, on data not published: ROWS and SPREAD are chosen to fit."""
     problems = [regression(seed)[:2] for seed in range(3)]
     for make, least, most in (
         (lambda L: Classic(first=L), 144, 176),
