@@ -183,12 +183,18 @@ class Partitioned(Safe):
         loss = getattr(closure, "loss", None)
         if not isinstance(closure, Batch) or not isinstance(loss, ScoreLoss):
             raise InputError(
-                "Partitioned needs the samples and a loss of elements: give step() a Batch(model, "
-                "separable.LOSSES['softplus'], inputs, labels)"
+                f"partitioned training has no elements of {_named(closure, loss)}: train psnet, or give step() a "
+                "Batch(model, separable.LOSSES['softplus'], inputs, labels)"
             )
         if loss not in self._losses:
             self._losses[loss] = PartitionedLoss(self._model, closure.inputs, loss)
         return self._losses[loss]
+
+
+def _named(closure: Any, loss: Any) -> str:
+    if not isinstance(closure, Batch):
+        return "a closure without samples"
+    return f"the loss {getattr(loss, '__name__', type(loss).__name__)}"
 
 
 def _reason(accepted: bool, ratio: float) -> str:

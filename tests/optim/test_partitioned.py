@@ -177,9 +177,9 @@ def test_what_cannot_be_trained_by_elements_is_refused() -> None:
     with pytest.raises(mlo.InputError, match="ends in the dense layer '2'"):
         optim.Partitioned(dense).step(samples(dense).batch(slice(0, 9)))
     data = samples(network())
-    with pytest.raises(mlo.InputError, match="needs the samples and a loss of elements"):
+    with pytest.raises(mlo.InputError, match="no elements of"):
         optim.Partitioned(data.module).step(lambda: data.batch(slice(0, 9))())
-    with pytest.raises(mlo.InputError, match="needs the samples"):
+    with pytest.raises(mlo.InputError, match="no elements of"):
         optim.Partitioned(data.module).step(Batch(data.module, nn.functional.cross_entropy, data.inputs, data.targets))
     with pytest.raises(mlo.InputError, match="couples all scores"):
         optim.Partitioned(data.module, curvature="plsr1").step(samples(data.module, loss="nll").batch(slice(0, 9)))
