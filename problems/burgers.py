@@ -25,7 +25,6 @@ SPARE = 40.0  # what lies beyond its range is smaller by e to this power
 CHUNK = 2048  # points at a time
 LAYER = 3  # one point in so many lies in the layer |x| < HALF where the shock forms
 HALF = 0.15
-CORE = 0.2  # of that, where every second of those points lies
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +57,9 @@ class Burgers(Evolution):
 
     @cached_property
     def interior_points(self) -> Tensor:
-        """(t, 2); every third point is moved into the layer |x| < 0.15, every sixth into |x| < 0.03."""
+        """(t, 2); every third point is moved into the layer |x| < 0.15."""
         z = self.cloud.interior.clone()
         z[::LAYER, 0] *= HALF
-        z[:: 2 * LAYER, 0] *= CORE
         return z
 
     def exact(self, z: Tensor) -> Tensor:
@@ -74,7 +72,7 @@ class Burgers(Evolution):
         return 20
 
     def default_points(self) -> int:
-        return 1500
+        return 1200
 
 
 def cole_hopf(z: Tensor, viscosity: float) -> Tensor:
