@@ -45,7 +45,7 @@ class Subdomains:
     frequency: int = 10
     seed: int = 0
     device: str = "cpu"
-    group: ClassVar[str] = "differential equations solved by networks"
+    group: ClassVar[str] = "differential equations by elements"
 
     def __post_init__(self) -> None:
         if self.networks < 2 or self.width < 1 or self.points < 1:
