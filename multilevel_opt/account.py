@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from multilevel_opt.checkpoint import written
+from multilevel_opt.checkpoint import store, stored
 from multilevel_opt.errors import InputError
 from multilevel_opt.ledger import Ledger
 from multilevel_opt.problem import Stage
@@ -92,19 +90,12 @@ class Account:
             "history": [event.as_dict() for event in self.history],
             "ledgers": [led.as_dict() for led in self.ledgers],
         }
-        buffer = io.BytesIO()
-        torch.save({"stages": SCHEMA, **vars(self), **lists}, buffer)
-        written(path, lambda temporary: temporary.write_bytes(buffer.getbuffer()))
+        store(path, {"stages": SCHEMA, **vars(self), **lists})
 
     @classmethod
     def load(cls, path: Path, like: Tensor) -> Account:
         """Inverse of ``save``; raises ``InputError``."""
-        try:
-            data: dict[str, Any] = torch.load(path, weights_only=True, map_location=like.device)
-        except Exception as error:
-            raise InputError(
-                f"cannot read the checkpoint {path}: {type(error).__name__}; give a folder made by --out"
-            ) from error
+        data: dict[str, Any] = stored(path, like.device)
         if not isinstance(data, dict) or data.pop("stages", None) != SCHEMA:
             raise InputError(f"{path} is not a checkpoint of a run in stages: run the problem again")
         data["history"] = [Event(**event) for event in data["history"]]

@@ -83,9 +83,24 @@ def save(path: Path, state: State, recorder: Recorder, iteration: int) -> Path:
         "snapshot": recorder.snapshot(),
         "history": [event.as_dict() for event in recorder.history],
     }
+    return store(path, data)
+
+
+def store(path: Path, data: Mapping[str, Any]) -> Path:
+    """Write numbers, strings and tensors, beside the target first."""
     buffer = io.BytesIO()  # so that a full disk is an OSError, as for every other file
-    torch.save(data, buffer)
+    torch.save(dict(data), buffer)
     return written(path, lambda temporary: temporary.write_bytes(buffer.getbuffer()))
+
+
+def stored(path: Path, device: torch.device) -> Any:
+    """The numbers, strings and tensors of a file; raises ``InputError`` where it cannot be read."""
+    try:
+        return torch.load(path, weights_only=True, map_location=device)
+    except Exception as error:
+        raise InputError(
+            f"cannot read the checkpoint {path}: {type(error).__name__}; give a folder made by --out"
+        ) from error
 
 
 def load(path: Path, like: Tensor) -> dict[str, Any]:
@@ -94,12 +109,7 @@ def load(path: Path, like: Tensor) -> dict[str, Any]:
     Raises:
         InputError: the file is missing, not a checkpoint, of another schema, or of another problem.
     """
-    try:
-        data: dict[str, Any] = torch.load(path, weights_only=True, map_location=like.device)
-    except Exception as error:
-        raise InputError(
-            f"cannot read the checkpoint {path}: {type(error).__name__}; give a folder made by --out"
-        ) from error
+    data: dict[str, Any] = stored(path, like.device)
     if not isinstance(data, dict) or data.get("schema") != SCHEMA or not data.keys() >= FIELDS:
         raise InputError(f"{path} is not a checkpoint of schema {SCHEMA}: run the problem again")
     if any(data[name].shape != like.shape or data[name].dtype != like.dtype for name in ("x", "best_x")):

@@ -53,10 +53,10 @@ class Slabs(Measures):
         Raises:
             InputError: x is not a solution of this problem.
         """
-        last, found = self._last_parts
-        if last is not x:
+        last, version, found = self._last_parts
+        if last is not x or version != x._version:
             found = self._split(x)
-            self._mine._set("_last_parts", (x, found))
+            self._mine._set("_last_parts", (x, x._version, found))
         return found
 
     def function(self, x: Tensor) -> Callable[[Tensor], Tensor]:
@@ -166,8 +166,8 @@ class Slabs(Measures):
         return late and held > max(OVERFIT * trained, NEGLIGIBLE * self._held_out_at_start)
 
     @cached_property
-    def _last_parts(self) -> tuple[Tensor | None, list[tuple[Evolution, Tensor]]]:
-        return None, []
+    def _last_parts(self) -> tuple[Tensor | None, int, list[tuple[Evolution, Tensor]]]:
+        return None, 0, []
 
     @property
     def _mine(self) -> Evolution:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from multilevel_opt.checkpoint import written
+from multilevel_opt.checkpoint import stored
 from multilevel_opt.errors import InputError
 from multilevel_opt.result import Event
 
@@ -55,21 +54,9 @@ def restore(run: Run, data: Mapping[str, Any]) -> None:
         run.losses.pop()
 
 
-def save(path: Path, data: Mapping[str, Any]) -> Path:
-    """Write the point, beside its target first."""
-    buffer = io.BytesIO()
-    torch.save(dict(data), buffer)
-    return written(path, lambda temporary: temporary.write_bytes(buffer.getbuffer()))
-
-
 def load(path: Path, run: Run) -> dict[str, Any]:
     """Read a point of the same problem and method; raises ``InputError``."""
-    try:
-        data: dict[str, Any] = torch.load(path, weights_only=True, map_location=run.problem.x0.device)
-    except Exception as error:
-        raise InputError(
-            f"cannot read the checkpoint {path}: {type(error).__name__}; give a folder made by --out"
-        ) from error
+    data: dict[str, Any] = stored(path, run.problem.x0.device)
     if not isinstance(data, dict) or (data.get("schema"), data.get("kind")) != (SCHEMA, "training"):
         raise InputError(f"{path} is not a checkpoint of a training of schema {SCHEMA}: run the problem again")
     own = run.module.state_dict()

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from multilevel_opt.checkpoint import store
 from multilevel_opt.ledger import Ledger
 from multilevel_opt.optim import OverlapSampler
 from multilevel_opt.recorder import Recorder
@@ -188,7 +189,7 @@ class Run:
         self._kept: dict[str, Any] = copy.deepcopy(keep.pack(self))
         self._kept_at = time.monotonic()
         if self.watchers.checkpoint is not None:
-            keep.save(self.watchers.checkpoint, self._kept)
+            store(self.watchers.checkpoint, self._kept)
 
     def _flops_of_a_gradient(self) -> float:
         """Of the products of matrices and the convolutions in the gradient of one batch, as torch counts them."""
