@@ -1,12 +1,19 @@
 """DeepXDE as a peer: its own network, derivatives, loss and training, on our points and from our start.
 
 Its loss is a weighted sum of means over the blocks of our residual, Σ_b (m_b/2) mean(r_b²) = ½‖r‖², which is ours.
+
+Adam, then L-BFGS; as ``deepxde-nncg`` NNCG after a number of iterations of L-BFGS, the order of Rathore, Lei,
+Frangella, Lu & Udell (ICML 2024), with DeepXDE's defaults: rank 50, damping 0.1, at most 1000 iterations of conjugate
+gradients to an absolute 1e-16, Armijo's rule. That tolerance is below rounding, so that a step takes all of the 1000:
+``cg_iterations`` bounds them.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
+from io import StringIO
 from typing import Any
 
 import torch
@@ -25,7 +32,9 @@ A_CALL = 10
 
 
 def train(watched: Watched, options: Mapping[str, Any]) -> str:
-    """Train by Adam and then L-BFGS, looking after every iteration, then after every ten; returns its message.
+    """Train by Adam, L-BFGS and NNCG, if there is a ``rank`` for it; returns its message.
+
+    An iterate is looked at after every iteration of Adam and NNCG, and after every ten of L-BFGS.
 
     Raises:
         UnsupportedCombination: the problem is no ``PDEProblem``.
@@ -35,7 +44,10 @@ def train(watched: Watched, options: Mapping[str, Any]) -> str:
         raise UnsupportedCombination(
             f"DeepXDE trains networks on boundary value problems, {type(problem).__name__} is none: leave it out"
         )
-    with torch.device(problem.device):  # DeepXDE itself would take an accelerator wherever there is one
+    with (
+        torch.device(problem.device),
+        redirect_stdout(StringIO()),
+    ):  # NNCG prints warnings; DeepXDE itself would take an accelerator wherever there is one
         return _trained(watched, problem, options)
 
 
@@ -53,12 +65,24 @@ def _trained(watched: Watched, problem: PDEProblem, options: Mapping[str, Any]) 
             model.compile("adam", lr=options["learning_rate"], loss_weights=_weights(problem), verbose=0)
         model.train(iterations=options["adam_iterations"], **quiet)
     with watched.clock.paused():
-        deepxde.optimizers.config.set_LBFGS_options(maxcor=options["history_size"], ftol=0, gtol=0, maxiter=ITERATIONS)
+        most = options.get("lbfgs_iterations", ITERATIONS)
+        deepxde.optimizers.config.set_LBFGS_options(maxcor=options["history_size"], ftol=0, gtol=0, maxiter=most)
         # it looks at an iterate after a call of torch's LBFGS only, and takes a call of one iteration for convergence
         deepxde.optimizers.config.LBFGS_options |= {"iter_per_step": A_CALL, "fun_per_step": ITERATIONS}
         model.compile("L-BFGS", loss_weights=_weights(problem), verbose=0)
     model.train(**quiet)
-    return "the line search of its L-BFGS found no decrease"
+    if "rank" not in options:
+        return "the line search of its L-BFGS found no decrease"
+    with watched.clock.paused():
+        deepxde.optimizers.config.set_NNCG_options(
+            rank=options["rank"], mu=options["damping"], cgmaxiter=options["cg_iterations"]
+        )
+        model.compile("NNCG", loss_weights=_weights(problem), verbose=0)
+    try:
+        model.train(iterations=ITERATIONS, **quiet)
+    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]  # the rank is above that of its Hessian
+        return f"its NNCG failed: {error}"
+    return "the iterations of its NNCG are over"
 
 
 def _model(deepxde: Any, problem: PDEProblem, x0: Tensor) -> tuple[Any, torch.nn.Module]:

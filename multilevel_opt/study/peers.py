@@ -19,7 +19,7 @@ from torch import Tensor
 
 from multilevel_opt.errors import InputError, UnsupportedCombination
 from multilevel_opt.settings import filled
-from multilevel_opt.study import peer_deepxde
+from multilevel_opt.study import peer_deepxde, peer_scimba
 from multilevel_opt.study.watch import Array, Watched
 
 UNLIMITED = 10**9
@@ -264,6 +264,33 @@ PEERS: dict[str, Peer] = {
         "deepxde",
         "deepxde",
         {"learning_rate": 1e-3, "adam_iterations": 1000, "history_size": 100},
+        counted=False,
+    ),
+    "deepxde-nncg": Peer(
+        peer_deepxde.train,
+        "DeepXDE on the same network and points: Adam, L-BFGS, then NNCG",
+        "deepxde",
+        "deepxde",
+        {
+            **{"learning_rate": 1e-3, "adam_iterations": 1000, "history_size": 100, "lbfgs_iterations": 1000},
+            **{"rank": 50, "damping": 0.1, "cg_iterations": 1000},
+        },
+        counted=False,
+    ),
+    "scimba-eng": Peer(
+        partial(peer_scimba.train, "ENG"),
+        "Scimba on the same network and points: energy natural gradient",
+        "scimba_torch",
+        "scimba",
+        {"matrix_regularization": 1e-6, "adaptive": False, "line_search": "armijo"},
+        counted=False,
+    ),
+    "scimba-anagram": Peer(
+        partial(peer_scimba.train, "ANaGRAM"),
+        "Scimba on the same network and points: ANaGRAM",
+        "scimba_torch",
+        "scimba",
+        {"svd_threshold": 1e-6, "line_search": "armijo"},
         counted=False,
     ),
 }
