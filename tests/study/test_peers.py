@@ -21,7 +21,7 @@ from multilevel_opt.study.solvers import Task, solved, thinned
 from problems import Heat, Helmholtz, Poisson
 
 BUDGET: dict[str, Any] = {"max_iterations": 2000, "max_seconds": None, "memory": None}
-FAST = [name for name in PEERS if name not in ("torch-adam", "torch-adam-lbfgs", "deepxde")]
+FAST = [name for name, peer in PEERS.items() if peer.counted and name not in ("torch-adam", "torch-adam-lbfgs")]
 
 
 def run(problem: Any, *task: Any) -> tuple[dict[str, Any], list[str], list[list[Any]]]:
@@ -195,6 +195,23 @@ def test_deepxde_goes_from_our_start_to_our_target() -> None:
     assert all(b <= a * (1 + 1e-9) for a, b in pairwise(losses[20:]))
 
 
+@pytest.mark.slow
+def test_nncg_goes_on_where_lbfgs_ends() -> None:
+    options = "{ adam_iterations = 10, lbfgs_iterations = 20, rank = 5, cg_iterations = 50 }"
+    text = DEEPXDE_STUDY.replace('"deepxde"', '"deepxde-nncg"').replace("{ adam_iterations = 20 }", options)
+    server = Server()
+    record = server.solve(Study.from_text(text.replace("rmse = 1e-2", "loss = 1e-30") + LIMIT).cells[0])
+    server.close()
+    losses = {row[0]: row[record["history_columns"].index("loss")] for row in record["history"]}
+    assert record["status"] == "max_iterations"
+    assert list(losses) == [*range(11), 20, 30, *range(31, 37)]
+    assert losses[36] < losses[30]
+
+
+LIMIT = """
+[budget]
+max_iterations = 36
+"""
 DEEPXDE_STUDY = """
 name = "deepxde"
 seeds = 5
