@@ -6,8 +6,8 @@ makes it proportional to our ½‖r‖². Compiling is not timed; ``Timed.compil
 ``jinns-ngd``        (JᵀJ + 1e-5 I) d = Jᵀr in the mean, then optax's backtracking, as ``vanilla_ngd`` sets them
 ``jinns-ssbroyden``  ``scale_by_SSBroyden_family`` with its zoom line search, from the identity
 
-``gram_reg`` is fixed for the whole run. On equations with second derivatives, whose Gram matrix is large, the default
-is soon too large or too small; docs/studies.md tells what was tried.
+``gram_reg`` is fixed for the whole run: what is best for the last digits is too small for the first steps on a hard
+problem. docs/studies.md tells what was tried.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class Entry:
 ENTRIES: dict[str, Entry] = {
     OURS: Entry(OURS),
     "jinns-ngd": Entry("jinns-ngd"),
-    "jinns-ngd, ridge 1e-8": Entry("jinns-ngd", {"gram_reg": 1e-8}),
+    "jinns-ngd, ridge 1e-2": Entry("jinns-ngd", {"gram_reg": 1e-2}),
     "jinns-ssbroyden": Entry("jinns-ssbroyden"),
     "scimba-eng": Entry("scimba-eng"),
     "scimba-eng, adaptive": Entry("scimba-eng", {"adaptive": True}),
