@@ -50,7 +50,8 @@ class InversePairs:
             self._rows = s.new_zeros(2, self.memory, s.numel())
         length = torch.linalg.vector_norm(s)
         slot = self._next
-        self._rows[0, slot], self._rows[1, slot] = s / length, y / length
+        torch.div(s, length, out=self._rows[0, slot])
+        torch.div(y, length, out=self._rows[1, slot])
         products = (self._rows @ self._rows[1, slot]).double().cpu()
         self._sy[:, slot] = products[0]
         self._yy[:, slot] = self._yy[slot] = products[1]
@@ -59,10 +60,10 @@ class InversePairs:
         self._next = (slot + 1) % self.memory
         self.count = min(self.count + 1, self.memory)
 
-    def product(self, v: Tensor) -> Tensor:
-        """H v for v of shape (n,) or (n, k)."""
+    def product(self, v: Tensor, out: Tensor | None = None) -> Tensor:
+        """H v for v of shape (n,) or (n, k); written to ``out`` where a tensor is given, which v must not overlap."""
         if self._rows is None:
-            return v.clone()
+            return v.clone() if out is None else out.copy_(v)
         order = self._order()
         both = (self._rows @ v).double().cpu()[:, order]
         sy, yy = self._sy[order][:, order], self._yy[order][:, order]
@@ -73,9 +74,10 @@ class InversePairs:
         top = torch.linalg.solve_triangular(sy.triu().mT, middle, upper=False)
         weights = v.new_zeros(2, self.memory, u.shape[1])
         weights[:, order] = torch.stack([top, -self.scale * u]).to(v)
-        flat = self._rows.reshape(2 * self.memory, -1).mT @ weights.reshape(2 * self.memory, -1)
-        out: Tensor = self.scale * v + (flat[:, 0] if vector else flat)
-        return out
+        rows, weights = self._rows.reshape(2 * self.memory, -1).mT, weights.reshape(2 * self.memory, -1)
+        flat = torch.mm(rows, weights, out=out if out is None or not vector else out[:, None])
+        product: Tensor = (flat[:, 0] if vector else flat).add_(v, alpha=self.scale)
+        return product
 
     def state(self) -> dict[str, Any]:
         """Plain numbers and tensors."""

@@ -32,6 +32,16 @@ def gradient_of(
         ShapeError: the closure returns no single number.
         InputError: the loss depends on none of the weights, or the closure called ``backward``.
     """
+    loss, gradient = differentiated(closure, weights, beside)
+    norms = torch.stack([norm.to(loss) for norm in torch._foreach_norm(gradient[: len(weights)] or gradient)])
+    value, norm = torch.stack([loss, torch.linalg.vector_norm(norms)]).tolist()
+    return value, gradient, norm
+
+
+def differentiated(
+    closure: Closure, weights: list[Tensor], beside: list[Tensor] | None = None
+) -> tuple[Tensor, list[Tensor]]:
+    """The loss and its gradient as in ``gradient_of``; nothing is waited for."""
     with torch.enable_grad():
         loss = _checked(closure())
         if not loss.requires_grad:
@@ -46,9 +56,7 @@ def gradient_of(
                 "the closure calls backward, which the optimizer does: leave loss.backward() out"
             ) from error
     gradient = [torch.zeros_like(w) if g is None else g.detach() for w, g in zip(wanted, found, strict=True)]
-    norms = torch.stack([norm.to(loss) for norm in torch._foreach_norm(gradient[: len(weights)] or gradient)])
-    value, norm = torch.stack([loss.detach(), torch.linalg.vector_norm(norms)]).tolist()
-    return value, gradient, norm
+    return loss.detach(), gradient
 
 
 def _checked(loss: Tensor) -> Tensor:

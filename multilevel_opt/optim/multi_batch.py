@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
+from operator import mul
 from typing import Any
 
 import torch
@@ -18,16 +19,28 @@ from torch import Tensor
 
 from multilevel_opt.curvature.inverse import InversePairs
 from multilevel_opt.errors import InputError
+from multilevel_opt.optim.closure import differentiated
+from multilevel_opt.optim.flat import Flat, Shelf
 from multilevel_opt.optim.pairs import RULES
 from multilevel_opt.optim.safe import Closure, Parameters, Safe, Value
 
 
 @dataclass(frozen=True, eq=False)
 class _Split(Value):
-    """A gradient with its parts on the rows carried over and on those shared with the next batch, flat, or None."""
+    """A gradient, also as a vector, with its parts on the rows carried over and on those shared with the next batch."""
 
-    carried: Tensor | None = None
-    shared: Tensor | None = None
+    whole: Flat
+    carried: Flat | None
+    shared: Flat | None
+
+
+@dataclass(frozen=True, eq=False)
+class _Before:
+    """Weights, their gradient on the shared rows, and what tells which rows these are."""
+
+    w: Flat
+    gradient: Flat
+    rows: list[Tensor]
 
 
 class MultiBatchLBFGS(Safe):
@@ -53,83 +66,108 @@ class MultiBatchLBFGS(Safe):
         if pairs not in RULES:
             raise InputError(f"unknown rule {pairs!r} for pairs: choose one of {', '.join(RULES)}")
         super().__init__(parameters, lr, **options)
-        self.inverse, self.pairs = InversePairs(memory), pairs
+        self.inverse, self.pairs, self._shelf = InversePairs(memory), pairs, Shelf()
         self.forget()
 
     def forget(self) -> None:
         self.inverse.clear()
-        self._before: list[Tensor] = []  # w, g_O(w), and what tells which samples O are
+        self._shelf.clear()
+        self._before: _Before | None = None
+        self._whole: Flat | None = None
+        self._d: Flat | None = None
 
     def evaluate(self, closure: Closure) -> Value:
         parts = getattr(closure, "parts", (None, None, None))
         if parts[0] is None and parts[2] is None:
             return super().evaluate(closure)
-        rows = [(part, len(part) / len(closure)) for part in parts if part is not None]  # type: ignore[arg-type]
-        values = {id(part): super(MultiBatchLBFGS, self).evaluate(part) for part, _ in rows}
-        self.counts["gradients"] -= len(rows) - 1
-        loss = sum(share * values[id(part)].loss for part, share in rows)
-        gradient = [torch.zeros_like(p) for p in self.weights]
-        for part, share in rows:
-            torch._foreach_add_(gradient, values[id(part)].gradient, alpha=share)
-        norm = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradient))))
-        ends = (None if part is None else flat(values[id(part)].gradient) for part in (parts[0], parts[2]))
-        return _Split(loss, gradient, norm, *ends)
+        self.counts["gradients"] += 1
+        weights, ends, losses, shares = self.weights, [], [], []
+        whole = self._whole = self._whole or Flat(weights)
+        whole.vector.zero_()
+        for part in parts:
+            ends.append(None)
+            if part is not None:
+                loss, gradient = differentiated(part, weights)
+                losses.append(loss)
+                shares.append(len(part) / len(closure))  # type: ignore[arg-type]
+                torch._foreach_add_(whole.views, gradient, alpha=shares[-1])
+                ends[-1] = self._shelf.take(weights).filled(gradient) if part is not parts[1] else None
+        *found, norm = torch.stack([*losses, torch.linalg.vector_norm(whole.vector).to(losses[0])]).tolist()
+        gradient = [view.to(p.dtype) for view, p in zip(whole.views, weights, strict=True)]
+        loss = sum(map(mul, shares, found))
+        return _Split(loss, gradient, norm, whole, ends[0], ends[2])
+
+    def evaluate_again(self, closure: Closure) -> Value:
+        self._whole = None  # the first evaluation may still be needed
+        return super().evaluate_again(closure)
 
     def direction(self, closure: Closure, value: Value) -> list[Tensor]:
-        w = flat(self.weights)
-        self._learn_overlap(closure, value, w)
-        shared = getattr(value, "shared", None)
-        self._before = [w, shared, *closure.parts[2].key] if shared is not None else []  # type: ignore[attr-defined]
-        gradient = flat(self.clipped(value))
-        d = self.inverse.product(gradient)
-        if self.inverse.count == 0:  # as torch's LBFGS: a first step of length one at most
-            d = d * min(1.0, 1.0 / max(float(gradient.abs().sum()), 1e-300))
-        return [-part.reshape(p.shape) for p, part in zip(self.weights, self._split(d), strict=True)]
+        carried, shared = getattr(value, "carried", None), getattr(value, "shared", None)
+        self._learn_overlap(closure, carried)
+        weights, self._before = self.weights, None
+        if shared is not None:
+            key = closure.parts[2].key  # type: ignore[attr-defined]
+            self._before = _Before(self._shelf.take(weights).filled(weights), shared, key)
+        gradient, clipped = getattr(value, "whole", None), self.clipped(value)
+        if gradient is None or self.clip is not None:
+            gradient = Flat(weights).filled(clipped)
+        self._d = self._d or Flat(weights)
+        d = self.inverse.product(gradient.vector, self._d.vector)
+        # as torch's LBFGS: a first step of length one at most
+        d *= -1.0 if self.inverse.count else -min(1.0, 1.0 / max(float(gradient.vector.abs().sum()), 1e-300))
+        return self._d.views
 
     def advance(self, closure: Closure, value: Value) -> Mapping[str, Any]:
-        before = [p.detach().clone() for p in self.weights] if getattr(value, "shared", None) is None else None
+        before = None if getattr(value, "shared", None) else self._shelf.take(self.weights).filled(self.weights)
         outcome = super().advance(closure, value)
         if before is None or not outcome["accepted"]:
             return outcome
         again = self.evaluate_again(closure)
         if not again.finite:
-            torch._foreach_copy_(self.weights, before)
+            torch._foreach_copy_(self.weights, before.views)
             self.forget()
             return {"reason": "the loss after the step was not finite: it was taken back", "accepted": False}
-        s = flat(self.weights) - flat(before)
-        expected = -float(flat(value.gradient) @ s)
-        self._take(s, flat(again.gradient) - flat(value.gradient))
+        s, y = before, self._shelf.take(self.weights).filled(value.gradient)
+        torch._foreach_sub_(s.views, self.weights)
+        expected = float(y.vector @ s.vector)
+        torch._foreach_sub_(y.views, again.gradient)
+        self._take(s, y)
         return {**outcome, "ratio": (value.loss - again.loss) / expected if isfinite(expected) and expected else 0.0}
 
-    def _learn_overlap(self, closure: Closure, value: Value, w: Tensor) -> None:
-        carried = getattr(value, "carried", None)
-        if not self._before or carried is None:
+    def _learn_overlap(self, closure: Closure, carried: Flat | None) -> None:
+        before = self._before
+        if before is None or carried is None:
             return
-        w_before, gradient, *samples = self._before
-        same = map(torch.equal, samples, closure.parts[0].key)  # type: ignore[attr-defined]
-        if not all(same):
+        if not all(map(torch.equal, before.rows, closure.parts[0].key)):  # type: ignore[attr-defined]
             self.counts["pairs_rejected"] += 1
             return
-        self._take(w - w_before, carried - gradient)
+        torch._foreach_sub_(before.w.views, self.weights)
+        before.gradient.vector.sub_(carried.vector)
+        self._take(before.w, before.gradient)
+        self._shelf.give(carried)
 
-    def _take(self, s: Tensor, y: Tensor) -> None:
-        pair, was_damped = RULES[self.pairs](self.inverse, s, y)
+    def _take(self, s: Flat, y: Flat) -> None:
+        """Learn from a pair, both of whose vectors may have the other sign; they are not needed any more."""
+        pair, was_damped = RULES[self.pairs](self.inverse, s.vector, y.vector)
         self.counts["pairs_damped"] += was_damped
         self.counts["pairs_rejected" if pair is None else "pairs_accepted"] += 1
         if pair is not None:
             self.inverse.append(*pair)
-
-    def _split(self, v: Tensor) -> list[Tensor]:
-        return list(torch.split(v, [p.numel() for p in self.weights]))
+        self._shelf.give(s, y)
 
     def memory(self) -> dict[str, Any]:
-        return {"inverse": self.inverse.state(), "before": list(self._before)}
+        held = self._before
+        return {
+            "inverse": self.inverse.state(),
+            "before": [] if held is None else [held.w.vector, held.gradient.vector, *held.rows],
+        }
 
     def remember(self, memory: dict[str, Any]) -> None:
+        self.forget()
         self.inverse.restore(memory["inverse"])
-        self._before = [part.clone() for part in memory["before"]]
-
-
-def flat(tensors: list[Tensor]) -> Tensor:
-    """One vector of all entries, a copy."""
-    return torch.cat([t.detach().reshape(-1) for t in tensors])
+        if memory["before"]:
+            w, gradient, *rows = memory["before"]
+            ends = Flat(self.weights), Flat(self.weights)
+            for end, vector in zip(ends, (w, gradient), strict=True):
+                end.vector.copy_(vector)
+            self._before = _Before(*ends, [part.clone() for part in rows])

@@ -284,8 +284,11 @@ class Safe(torch.optim.Optimizer, ABC):
 
 
 def all_finite(tensors: Iterable[Tensor]) -> bool:
-    """Whether every entry is finite."""
-    norms = torch._foreach_norm(list(tensors), float("inf"))
+    """Whether every entry is finite; a finite sum says so at once, one that is not may have overflowed."""
+    tensors = list(tensors)
+    if isfinite(float(torch.stack([tensor.sum().float() for tensor in tensors]).sum())):
+        return True
+    norms = torch._foreach_norm(tensors, float("inf"))
     return bool(torch.isfinite(torch.stack([norm.float() for norm in norms])).all())
 
 

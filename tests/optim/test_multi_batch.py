@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from multilevel_opt import InputError, optim
 from multilevel_opt.objective.samples import Samples
-from multilevel_opt.optim.multi_batch import flat
+from multilevel_opt.optim.flat import flat
 
 X = torch.randn(60, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 Y = (X @ torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)).sin()[:, None]
