@@ -5,7 +5,7 @@ from problems.autoencoder import Autoencoder
 from problems.burgers import Burgers
 from problems.burgers_inverse import BurgersInverse
 from problems.cavity import Cavity
-from problems.classification import MLPClassifier
+from problems.classification import CNNClassifier, MLPClassifier
 from problems.conductivity_inverse import ConductivityInverse
 from problems.convection import Convection
 from problems.dirichlet import Dirichlet, Dirichlet1D, Dirichlet3D
@@ -37,6 +37,7 @@ __all__ = [
     "Bratu",
     "Burgers",
     "BurgersInverse",
+    "CNNClassifier",
     "Cavity",
     "ConductivityInverse",
     "Convection",

@@ -73,18 +73,20 @@ class Autoencoder(TrainingProblem):
     """A deep autoencoder on pictures of digits, clothes or curves, or on files of MNIST or CIFAR-10.
 
     Source: D. Goldfarb, Y. Ren, A. Bahamou, "Practical quasi-Newton methods for training deep neural networks",
-    NeurIPS 2020 (without its weight decay of 1e-5).
+    NeurIPS 2020 (there with a weight decay of 1e-5).
 
     Attributes:
         shape: mnist, curves or faces.
         data: digits, fashion-mnist, curves, or a folder with files of MNIST or CIFAR-10.
         rows: so many of the training pictures; none: all.
+        weight_decay: τ of the term τ/2 ‖x‖² of the training loss; instead of an option of that name of a method.
     """
 
     batch: int = 1000
     shape: str = "mnist"
     data: str = "digits"
     rows: int | None = None
+    weight_decay: float = 0.0
 
     measures: ClassVar[Mapping[str, object]] = {}
 
@@ -98,9 +100,9 @@ class Autoencoder(TrainingProblem):
         shape = SHAPES[self.shape]
         train, test = self._pictures()
         module = network(shape.widths(train.shape[1])).to(self.device, self.torch_dtype)
-        rows = (part.to(self.device, self.torch_dtype) for part in (train, test))
-        found = [Samples(module, shape.loss, part, part) for part in rows]
-        return found[0], found[1]
+        rows = [part.to(self.device, self.torch_dtype) for part in (train, test)]
+        learned = Samples(module, shape.loss, rows[0], rows[0], self.weight_decay)
+        return learned, Samples(module, shape.loss, rows[1], rows[1])
 
     def _pictures(self) -> tuple[Tensor, Tensor]:
         if self.data == "curves":

@@ -4,6 +4,7 @@
 digits         1797 handwritten digits of 8×8 pixels, inside scikit-learn (``pip install multilevel-opt[data]``)
 fashion-mnist  70 000 pictures of clothes of 28×28 pixels (Xiao, Rasul & Vollgraf 2017), Debian's package
                ``dataset-fashion-mnist`` (``apt-get install dataset-fashion-mnist``)
+synthetic      12 000 drawn pictures of the shape of CIFAR-10 in ten classes, for timing: patterns and noise
 a folder       of MNIST's four IDX files (``train-images-idx3-ubyte``, …, also with ``.gz``), or of CIFAR-10's binary
                version (``data_batch_1.bin``, …, ``test_batch.bin``); its Python version is made of pickles, which run
                code when they are read, and is refused
@@ -28,6 +29,7 @@ FASHION = Path("/usr/share/datasets/fashion-mnist")
 PARTS = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 CIFAR = ([f"data_batch_{k}.bin" for k in range(1, 6)], ["test_batch.bin"])
 CIFAR_ROW, TEST_DIGITS = 1 + 3 * 32 * 32, 359
+DRAWN, DRAWN_TEST, CONTRAST, NOISE = 12_000, 2_000, 0.1, 0.2
 Bytes = NDArray[np.uint8]
 
 
@@ -87,6 +89,18 @@ def _fashion() -> Images:
             f"data=fashion-mnist is not in {FASHION}: apt-get install dataset-fashion-mnist, or give data=FOLDER"
         )
     return _idx_folder(FASHION)
+
+
+def _synthetic() -> Images:
+    """The pattern of the class, in squares of 4×4 pixels, at a brightness of its own, with noise on every pixel."""
+    generator = torch.Generator().manual_seed(0)
+    patterns = torch.nn.functional.interpolate(torch.randn(10, 3, 8, 8, generator=generator), scale_factor=4.0)
+    labels = torch.randint(10, (DRAWN,), generator=generator)
+    pixels = NOISE * torch.randn(DRAWN, 3, 32, 32, generator=generator)
+    pixels += CONTRAST * patterns[labels] + 0.1 * torch.randn(DRAWN, 1, 1, 1, generator=generator) + 0.5
+    cut = DRAWN - DRAWN_TEST
+    pixels.clamp_(0.0, 1.0)
+    return Images(pixels[:cut], labels[:cut], pixels[cut:], labels[cut:])
 
 
 def _folder(folder: Path) -> Images:
@@ -169,4 +183,4 @@ def _classes(labels: Bytes) -> Tensor:
     return torch.from_numpy(labels.astype(np.int64))
 
 
-DATA: dict[str, Callable[[], Images]] = {"digits": _digits, "fashion-mnist": _fashion}
+DATA: dict[str, Callable[[], Images]] = {"digits": _digits, "fashion-mnist": _fashion, "synthetic": _synthetic}

@@ -8,9 +8,10 @@ rows that the next batch will have too.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
 from multilevel_opt.errors import InputError
@@ -29,6 +30,7 @@ class Batch:
         ids: which samples these are, shape (k,), if they have numbers.
         carried: so many of the first rows were the last rows of the batch before.
         shared: so many of the last rows will be the first rows of the next batch.
+        weight_decay: τ ≥ 0 of the term τ/2 ‖w‖² that is added, w all trainable parameters of the module.
 
     Raises:
         InputError: no sample, other numbers of inputs and targets, or more rows carried and shared than there are.
@@ -43,6 +45,7 @@ class Batch:
         ids: Tensor | None = None,
         carried: int = 0,
         shared: int = 0,
+        weight_decay: float = 0.0,
     ) -> None:
         if len(inputs) == 0 or len(inputs) != len(targets):
             raise InputError(f"a batch of {len(inputs)} inputs and {len(targets)} targets: give one target each")
@@ -51,19 +54,21 @@ class Batch:
                 f"a batch of {len(inputs)} samples cannot have carried={carried} and shared={shared}: give smaller ones"
             )
         self.module, self.loss, self.inputs, self.targets, self.ids = module, loss, inputs, targets, ids
-        self.carried, self.shared = carried, shared
+        self.carried, self.shared, self.weight_decay = carried, shared, weight_decay
 
     def __len__(self) -> int:
         return len(self.inputs)
 
     def __call__(self) -> Tensor:
         """The loss with its graph, at the weights that the module has now."""
-        return self.loss(self.module(self.inputs), self.targets)
+        loss = self.loss(self.module(self.inputs), self.targets)
+        return loss + penalty(self.module.parameters(), self.weight_decay) if self.weight_decay else loss
 
     def part(self, first: int, last: int) -> Batch:
         """The batch of the rows from ``first`` up to, but without, ``last``."""
         ids = None if self.ids is None else self.ids[first:last]
-        return Batch(self.module, self.loss, self.inputs[first:last], self.targets[first:last], ids)
+        rows = self.inputs[first:last], self.targets[first:last]
+        return Batch(self.module, self.loss, *rows, ids, weight_decay=self.weight_decay)
 
     @property
     def parts(self) -> tuple[Batch | None, Batch | None, Batch | None]:
@@ -76,3 +81,9 @@ class Batch:
     def key(self) -> list[Tensor]:
         """What tells which samples these are: their ids, or else inputs and targets themselves."""
         return [self.inputs, self.targets] if self.ids is None else [self.ids]
+
+
+def penalty(weights: Iterable[Tensor], decay: float) -> Tensor:
+    """τ/2 ‖w‖² of the trainable ones."""
+    squares = [w.square().sum() for w in weights if w.requires_grad]
+    return 0.5 * decay * torch.stack(squares).sum()

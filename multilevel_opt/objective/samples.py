@@ -36,6 +36,7 @@ class Samples:
             its arguments alone, since weights that it reads from the module are not x.
         inputs: shape (m, …).
         targets: shape (m, …), on the same device.
+        weight_decay: τ ≥ 0 of the term τ/2 ‖x‖² that is added to the loss of any samples.
 
     Everything but ``batch`` is a function of x alone: buffers (running means of a batch normalization) are copied
     before a forward pass, so that they stay as they are. A module with dropout must be in ``eval`` mode for that.
@@ -44,12 +45,17 @@ class Samples:
         InputError: no samples, other numbers of inputs and targets, or a module that cannot be trained.
     """
 
-    def __init__(self, module: nn.Module, loss: Loss, inputs: Tensor, targets: Tensor) -> None:
+    def __init__(
+        self, module: nn.Module, loss: Loss, inputs: Tensor, targets: Tensor, weight_decay: float = 0.0
+    ) -> None:
+        if not 0 <= weight_decay < float("inf"):
+            raise InputError(f"weight_decay={weight_decay} is out of range: give 0 or a positive number")
         if len(inputs) != len(targets) or len(inputs) == 0:
             raise InputError(
                 f"there are {len(inputs)} inputs and {len(targets)} targets: give one of each for every sample"
             )
         self.module, self.loss, self.inputs, self.targets = module, loss, inputs, targets
+        self.weight_decay = weight_decay
         self.flat = FlatModule(module)
 
     def __len__(self) -> int:
@@ -63,12 +69,23 @@ class Samples:
     def batch(self, ids: Ids, carried: int = 0, shared: int = 0) -> Batch:
         """The samples ``ids`` as a closure for an optimizer, see ``Batch``."""
         chosen = self._ids(ids)
-        return Batch(self.module, self.loss, self.inputs[chosen], self.targets[chosen], chosen, carried, shared)
+        rows = self.inputs[chosen], self.targets[chosen]
+        return Batch(self.module, self.loss, *rows, chosen, carried, shared, self.weight_decay)
 
     def rows(self, ids: Ids, ledger: Ledger | None = None) -> Objective:
         """The mean loss of the samples ``ids`` as an objective of x."""
         inputs, targets = self._select(ids)
-        return Rows(self.module, lambda x: self.loss(self.outputs(x, inputs), targets), ledger)
+        return Rows(self.module, lambda x: self.penalized(self.loss(self.outputs(x, inputs), targets), x), ledger)
+
+    def penalized(self, loss: Tensor, x: Tensor) -> Tensor:
+        """The loss of some samples with the term τ/2 ‖x‖²."""
+        return loss + 0.5 * self.weight_decay * x.square().sum() if self.weight_decay else loss
+
+    def mean_loss(self, x: Tensor | None = None) -> float:
+        """What is trained: the mean loss of all samples, in ``eval`` mode; None: at the weights of the module."""
+        point = self._point(x)
+        loss = self.means({"loss": self.loss}, point)["loss"]
+        return loss + 0.5 * self.weight_decay * float(point.double().square().sum()) if self.weight_decay else loss
 
     def outputs(self, x: Tensor, inputs: Tensor) -> Tensor:
         """The outputs of the module with the weights x, without a trace in the module."""

@@ -4,6 +4,8 @@
 
 g_O(w) and g_O(w⁺) are parts of the gradients of the two steps, so a pair costs no evaluation. A closure that shares
 nothing with the next one is evaluated a second time after the step (full overlap), with the same random numbers.
+
+Batches may grow where the gradients of their parts are mostly noise, see ``progressive``.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from multilevel_opt.errors import InputError
 from multilevel_opt.optim.closure import differentiated
 from multilevel_opt.optim.flat import Flat, Shelf
 from multilevel_opt.optim.pairs import RULES
+from multilevel_opt.optim.progressive import NormTest
 from multilevel_opt.optim.safe import Closure, Parameters, Safe, Value
 
 
@@ -51,6 +54,7 @@ class MultiBatchLBFGS(Safe):
         lr: step length, constant; the smaller the batches, the smaller it must be.
         memory: pairs.
         pairs: a key of ``pairs.RULES``: "cautious" or "damped".
+        progressive: θ of the test by which ``batch_size`` lets batches grow, 0.5 for example; 0: it does not.
         **options: as for ``Safe``.
 
     ``step`` takes any closure. A ``Batch`` whose ``carried`` and ``shared`` say which rows it has in common with its
@@ -61,17 +65,26 @@ class MultiBatchLBFGS(Safe):
     """
 
     def __init__(
-        self, parameters: Parameters, lr: float = 0.1, *, memory: int = 10, pairs: str = "cautious", **options: Any
+        self,
+        parameters: Parameters,
+        lr: float = 0.1,
+        *,
+        memory: int = 10,
+        pairs: str = "cautious",
+        progressive: float = 0.0,
+        **options: Any,
     ) -> None:
         if pairs not in RULES:
             raise InputError(f"unknown rule {pairs!r} for pairs: choose one of {', '.join(RULES)}")
         super().__init__(parameters, lr, **options)
         self.inverse, self.pairs, self._shelf = InversePairs(memory), pairs, Shelf()
+        self.test = NormTest(progressive)
         self.forget()
 
     def forget(self) -> None:
         self.inverse.clear()
         self._shelf.clear()
+        self.test.clear()
         self._before: _Before | None = None
         self._whole: Flat | None = None
         self._d: Flat | None = None
@@ -108,9 +121,12 @@ class MultiBatchLBFGS(Safe):
         if shared is not None:
             key = closure.parts[2].key  # type: ignore[attr-defined]
             self._before = _Before(self._shelf.take(weights).filled(weights), shared, key)
+        if self.test.theta and carried is not None and shared is not None:
+            self._test(closure, value)
         gradient, clipped = getattr(value, "whole", None), self.clipped(value)
         if gradient is None or self.clip is not None:
             gradient = Flat(weights).filled(clipped)
+        self._shelf.give(carried)
         self._d = self._d or Flat(weights)
         d = self.inverse.product(gradient.vector, self._d.vector)
         # as torch's LBFGS: a first step of length one at most
@@ -144,7 +160,23 @@ class MultiBatchLBFGS(Safe):
         torch._foreach_sub_(before.w.views, self.weights)
         before.gradient.vector.sub_(carried.vector)
         self._take(before.w, before.gradient)
-        self._shelf.give(carried)
+
+    def _test(self, closure: Any, value: Any) -> None:
+        """Show the test the squares of the mean gradients of the batch and of its parts."""
+        vectors = [one.vector for one in (value.whole, value.carried, value.shared)]
+        gram = torch.stack([torch.stack([u @ v for v in vectors]) for u in vectors]).double().cpu()
+        rows = [closure.carried, closure.shared]
+        parts = [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+        own = len(closure) - sum(rows)
+        if own:
+            rows.append(own)
+            parts.append([len(closure) / own, -closure.carried / own, -closure.shared / own])
+        mixed = torch.tensor(parts, dtype=gram.dtype)
+        self.test.see(rows, (mixed @ gram @ mixed.mT).diagonal().tolist(), float(gram[0, 0]))
+
+    def batch_size(self, size: int) -> int:
+        """The rows that the next batch should have, after one of ``size``: more where the test asks for it."""
+        return self.test.size(size)
 
     def _take(self, s: Flat, y: Flat) -> None:
         """Learn from a pair, both of whose vectors may have the other sign; they are not needed any more."""
@@ -159,12 +191,14 @@ class MultiBatchLBFGS(Safe):
         held = self._before
         return {
             "inverse": self.inverse.state(),
+            "test": self.test.state(),
             "before": [] if held is None else [held.w.vector, held.gradient.vector, *held.rows],
         }
 
     def remember(self, memory: dict[str, Any]) -> None:
         self.forget()
         self.inverse.restore(memory["inverse"])
+        self.test.restore(memory["test"])
         if memory["before"]:
             w, gradient, *rows = memory["before"]
             ends = Flat(self.weights), Flat(self.weights)

@@ -22,10 +22,16 @@ class Replay:
         self._start: list[Tensor] = []
         self._now: list[Tensor] = []
         self._kept: list[Tensor] = []
+        self._begun: list[Tensor] = []
 
     def begin(self) -> None:
-        """Remember where the random numbers stand."""
+        """Remember where the random numbers stand, and the buffers."""
         self._start = self._states()
+        self._begun = [buffer.clone() for buffer in self.buffers]
+
+    def undo(self) -> None:
+        """Give the buffers the values they had at ``begin``: samples that are not finite spoil running means."""
+        self._write(self._begun)
 
     def __enter__(self) -> None:
         self._now = self._states()
@@ -36,9 +42,12 @@ class Replay:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._set(self._now)
-        with torch.no_grad():
-            for buffer, kept in zip(self.buffers, self._kept, strict=True):
-                buffer.copy_(kept)
+        self._write(self._kept)
+
+    @torch.no_grad()
+    def _write(self, values: Sequence[Tensor]) -> None:
+        for buffer, value in zip(self.buffers, values, strict=True):
+            buffer.copy_(value)
 
     def _states(self) -> list[Tensor]:
         states = [torch.get_rng_state()]

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from multilevel_opt.errors import InputError
 from multilevel_opt.optim.closure import gradient_of, loss_of
+from multilevel_opt.optim.finite import all_finite
 from multilevel_opt.optim.replay import Replay
 from multilevel_opt.optim.report import KINDS, StepReport
 from multilevel_opt.optim.watch import Watch
@@ -128,6 +129,10 @@ class Safe(torch.optim.Optimizer, ABC):
     def remember(self, memory: dict[str, Any]) -> None:
         """Inverse of ``memory``."""
 
+    def batch_size(self, size: int) -> int:
+        """The rows that the next batches should have, after those of ``size``."""
+        return size
+
     def advance(self, closure: Closure, value: Value) -> Mapping[str, Any]:
         """Take a step from where ``value`` was found; returns fields of ``StepReport``."""
         d = self.direction(closure, value)
@@ -213,6 +218,7 @@ class Safe(torch.optim.Optimizer, ABC):
             self._watch.see(value.loss, self._steps)
             outcome = dict(self.advance(closure, value))
         else:
+            self._replay.undo()
             outcome = {"reason": "the samples of this step give no finite loss: skipped", "accepted": False}
         if blamed:
             outcome["reason"] = f"went back to the weights of step {self._watch.best_step}; {outcome['reason']}"
@@ -281,15 +287,6 @@ class Safe(torch.optim.Optimizer, ABC):
         self.counts, self._trained = dict(own["counts"]), list(own["trained"])
         self._watch.restore(state_dict["watch"])
         self.remember(state_dict["memory"])
-
-
-def all_finite(tensors: Iterable[Tensor]) -> bool:
-    """Whether every entry is finite; a finite sum says so at once, one that is not may have overflowed."""
-    tensors = list(tensors)
-    if isfinite(float(torch.stack([tensor.sum().float() for tensor in tensors]).sum())):
-        return True
-    norms = torch._foreach_norm(tensors, float("inf"))
-    return bool(torch.isfinite(torch.stack([norm.float() for norm in norms])).all())
 
 
 def _bytes(held: Any) -> int:

@@ -100,7 +100,7 @@ def _trainer(problem: Problem, task: Task) -> tuple[dict[str, Any], History]:
     samples = getattr(problem, "samples", None)
     first: History = []
     if samples is not None:  # before the training, while running means are those of the start
-        loss = samples.means({"loss": samples.loss}, problem.x0)["loss"]
+        loss = samples.mean_loss(problem.x0)
         first = [[0, 0.0, 0.0, loss, None, *(metric(problem.x0) for metric in problem.metrics.values())]]
     run = solve(problem, task.method, name=task.problem, until=task.until, options=task.options, **task.budget)
     return run.record, [*first, *_events(run, problem)]

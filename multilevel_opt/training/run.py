@@ -101,7 +101,7 @@ class Run:
     def _begin(self, resume: bool) -> None:
         self._flops = self._flops_of_a_gradient()
         self.recorder.measure(self.samples.x)
-        self.loss = self.samples.means({"loss": self.samples.loss})["loss"]
+        self.loss = self.samples.mean_loss()
         self.losses = [self.loss]
         self.best = (self.loss, self._state())
         if resume and self.watchers.checkpoint is not None:
@@ -132,25 +132,27 @@ class Run:
             before = dict(self.opt.counts)
             self.opt.step(batch_of(self.samples, self.sampler))
             self.step += 1
-            self._count(before)
+            self._count(before, self.sampler.size / min(self.problem.batch, len(self.samples)))
             if self.recorder.clock.seconds() > limit and self.step < len(self.sampler):
                 return False
             if time.monotonic() - self._kept_at > EVERY:
                 with self.recorder.clock.paused():
                     self._keep()
         self.epoch, self.step = self.epoch + 1, 0
+        self.sampler.size = min(self.opt.batch_size(self.sampler.size), len(self.samples))
         return True
 
-    def _count(self, before: Mapping[str, float]) -> None:
+    def _count(self, before: Mapping[str, float], larger: float) -> None:
+        """Count the work of a step whose batch is so many times larger than the first."""
         gradients = self.opt.counts["gradients"] - before["gradients"]
         losses = self.opt.counts["losses"] - before["losses"]
         ledger = self.recorder.ledgers[0]
-        ledger.count("gradient", gradients * self._flops, times=round(gradients))
-        ledger.count("function", losses * self._flops / 3, times=round(losses))
+        ledger.count("gradient", larger * gradients * self._flops, times=round(gradients))
+        ledger.count("function", larger * losses * self._flops / 3, times=round(losses))
 
     def _record(self, whole: bool) -> Event:
         x = self.samples.x
-        self.loss = self.samples.means({"loss": self.samples.loss})["loss"]
+        self.loss = self.samples.mean_loss()
         metrics = self.recorder.measure(x)
         better = self.loss < self.best[0]
         if better:

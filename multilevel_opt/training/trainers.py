@@ -34,6 +34,10 @@ class Training(Protocol):
         """One step on a batch; returns the loss before it."""
         ...
 
+    def batch_size(self, size: int) -> int:
+        """The rows that the batches of the next epoch should have, after those of ``size``."""
+        ...
+
     def state_dict(self) -> dict[str, Any]:
         """What continues it bit for bit, as plain numbers and tensors."""
         ...
@@ -95,6 +99,10 @@ class Plain:
             return float(loss.detach())
 
         return float(self.optimizer.step(evaluated))
+
+    def batch_size(self, size: int) -> int:
+        """The same."""
+        return size
 
     def state_dict(self) -> dict[str, Any]:
         """That of the optimizer, with the counts."""
@@ -162,7 +170,7 @@ TRAINERS: dict[str, Trainer] = {
     "multibatch-lbfgs": Trainer(
         partial(_own, optim.MultiBatchLBFGS),
         "L-BFGS with pairs of the samples that two batches share",
-        {"lr": 0.1, "memory": 10, "pairs": "cautious", "overlap": 0.25},
+        {"lr": 0.1, "memory": 10, "pairs": "cautious", "overlap": 0.25, "progressive": 0.0},
     ),
     "pggn": Trainer(
         partial(_own, partial(optim.Partitioned, curvature="pggn")),

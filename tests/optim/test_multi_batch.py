@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from multilevel_opt import InputError, optim
 from multilevel_opt.objective.samples import Samples
 from multilevel_opt.optim.flat import flat
+from multilevel_opt.optim.progressive import NormTest
 
 X = torch.randn(60, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 Y = (X @ torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)).sin()[:, None]
@@ -110,3 +111,58 @@ def test_a_damped_pair_of_negative_curvature_keeps_directions_downhill() -> None
     assert float(g @ opt.inverse.product(g)) > 0
     with pytest.raises(InputError, match="choose one of cautious, damped"):
         optim.MultiBatchLBFGS([w], pairs="none")
+
+
+def test_the_variance_of_single_samples_is_estimated_from_the_parts_of_batches() -> None:
+    rows, test = torch.tensor([25.0, 50.0, 25.0]), NormTest(0.9)
+    noise = torch.randn(4000, 3, 2, generator=torch.Generator().manual_seed(0)) * 3.0
+    means = 0.5 + noise / rows.sqrt()[:, None]  # gradients of two entries of three parts
+    whole = (means * rows[:, None] / 100).sum(1).square().sum(1)
+    steps = list(zip(means.square().sum(2).tolist(), whole.tolist(), strict=True))
+    found = []
+    for squares, square in steps:
+        test.see([25, 50, 25], squares, square)
+        found.append((test.variance, test.square))
+    variance, squared = torch.tensor(found).mean(0).tolist()
+    assert variance == pytest.approx(2 * 9.0, rel=0.05)
+    assert squared == pytest.approx(2 * (0.25 + 9.0 / 100), rel=0.05)
+    wanted = test.variance / (0.81 * test.square)
+    assert test.size(int(wanted) + 1) == int(wanted) + 1
+    assert test.size(int(0.7 * wanted)) == pytest.approx(wanted, abs=1)
+    assert test.count == 0  # the means begin anew
+    assert test.size(2) == 2  # nothing is known yet
+    for squares, square in steps[:8]:
+        test.see([25, 50, 25], squares, square)
+    assert test.size(2) == 4  # at most doubled
+    with pytest.raises(InputError, match="progressive=-1"):
+        NormTest(-1)
+
+
+class Point(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.full((3,), 4.0, dtype=torch.float64))
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return inputs - self.w
+
+
+def mean_of_points(theta: float, spread: float) -> tuple[float, int]:
+    """(distance to the mean of the points, rows of the last batch)."""
+    model, points = Point(), spread * torch.randn(1000, 3, generator=torch.Generator().manual_seed(0)).double()
+    f = Samples(model, lambda u, _: 0.5 * u.square().sum(1).mean(), points, points)
+    opt, sampler = optim.MultiBatchLBFGS(model, 0.3, progressive=theta), optim.OverlapSampler(1000, 8, 0.25)
+    for _ in range(90):
+        opt.step(f.batch(sampler.draw(), sampler.carried, sampler.shared))
+        size = opt.batch_size(sampler.size)
+        assert sampler.size <= size <= 2 * sampler.size
+        sampler.size = min(size, 1000)
+    return float((model.w.detach() - points.mean(0)).norm()), sampler.size
+
+
+def test_batches_grow_where_noise_would_end_the_progress_and_only_there() -> None:
+    (fixed, constant), (grown, size) = mean_of_points(0.0, 1.0), mean_of_points(0.5, 1.0)
+    assert constant == 8
+    assert size > 60
+    assert grown < 0.5 * fixed
+    assert mean_of_points(0.5, 0.0)[1] == 8  # samples that agree need no more of them

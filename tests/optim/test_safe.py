@@ -109,6 +109,50 @@ def test_twenty_hostile_runs_end_finite_and_no_worse_than_they_began(make: Make)
         assert full_loss(data) <= before, (lr, size, kind)
 
 
+@every
+def test_hostile_runs_in_single_precision_too(make: Make) -> None:
+    for lr, size, kind in RUNS[::4]:
+        model = network(dtype=torch.float32)
+        model[1].eval()
+        data = samples(model)
+        opt, before = make(model, lr), full_loss(data)
+        model[1].eval()
+        for k, batch in zip(range(15), batches(data, size), strict=False):
+            opt.step(lambda batch=batch, k=k, kind=kind: HOSTILE[kind](k, batch()))
+            assert finite(model), (lr, size, kind, k)
+        opt.restore_best()
+        assert full_loss(data) <= before * (1 + 1e-6), (lr, size, kind)
+
+
+@every
+def test_pictures_with_nan_leave_no_trace_in_running_means(make: Make) -> None:
+    model = network()
+    opt = make(model, of=None)
+    for k, batch in zip(range(6), batches(samples(model)), strict=False):
+        if k in (0, 3):
+            batch.inputs = batch.inputs * nan
+        opt.step(batch)
+        assert finite(model), k
+        assert opt.last is not None
+        assert opt.last.accepted == (k not in (0, 3))
+
+
+def test_a_compiled_module_is_trained_or_refused_in_a_sentence() -> None:
+    plain = network()
+    compiled = torch.compile(plain, backend="eager")
+    x, y = samples(plain).inputs[:30], samples(plain).targets[:30]
+    start = copy.deepcopy(plain.state_dict())
+    for name, make in OPTIMIZERS.items():
+        plain.load_state_dict(start)
+        opt = make(compiled)
+        if name in ("kbfgs", "kbfgsl", "kfac"):
+            with pytest.raises(InputError, match=r"without torch\.compile"):
+                opt.step(lambda: F.cross_entropy(compiled(x), y))
+        else:
+            losses = [opt.step(lambda: F.cross_entropy(compiled(x), y)) for _ in range(8)]
+            assert min(losses[1:]) < losses[0], name
+
+
 def test_without_the_base_the_same_runs_end_in_nan() -> None:
     model = network()
     data = samples(model)
@@ -121,9 +165,10 @@ def test_without_the_base_the_same_runs_end_in_nan() -> None:
 
 
 @every
-def test_a_state_dict_continues_bit_for_bit(make: Make, tmp_path: object) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_state_dict_continues_bit_for_bit(make: Make, dtype: torch.dtype, tmp_path: object) -> None:
     def started() -> tuple[nn.Module, optim.Safe]:
-        model = network()
+        model = network(dtype=dtype)
         return model, make(model, 0.3, clip=lambda p: nn.utils.clip_grad_norm_(p, 5.0))
 
     model, opt = started()

@@ -11,7 +11,7 @@ import multilevel_opt as mlo
 from multilevel_opt import InputError, Status, UnsupportedCombination, cli, ledger
 from multilevel_opt.training import TRAINERS
 from multilevel_opt.training.problem import TrainingProblem
-from problems import Autoencoder, MLPClassifier, Poisson, PSNetPictures
+from problems import Autoencoder, CNNClassifier, MLPClassifier, Poisson, PSNetPictures
 
 QUICK = {"epochs": 3, "rows": 400, "batch": 50, "width": 16}
 PARTITIONED = {"pggn", "plbfgs", "plsr1", "plse"}
@@ -64,6 +64,45 @@ def test_the_parameters_are_those_of_the_slides() -> None:
 class _Pixels:
     def __init__(self, pixels: int) -> None:
         self.pixels = pixels
+
+
+def test_the_convolutions_are_those_of_the_slides() -> None:
+    problem = CNNClassifier(epochs=1, rows=40, batch=20)  # drawn pictures of the shape of CIFAR-10
+    assert problem.samples.inputs.shape == (40, 3, 32, 32)
+    assert problem.x0.numel() == 4_109_882
+    before = problem.samples.mean_loss()
+    run = mlo.solve(problem, "adam")
+    assert run.record["loss"] < before
+    small = CNNClassifier(data="digits", rows=30, width=12)
+    assert [tuple(p.shape) for p in small.samples.module.parameters()][4] == (12, 16 * 4 * 4)
+
+
+def test_batches_that_grow_take_fewer_steps_to_an_epoch_and_resume(tmp_path: Path) -> None:
+    problem = MLPClassifier(**QUICK | {"epochs": 4, "batch": 20})
+    fixed = mlo.solve(problem, "multibatch-lbfgs").record
+    growing = {"progressive": 0.3}
+    straight = mlo.solve(problem, "multibatch-lbfgs", options=growing)
+    assert straight.record["evaluations"]["gradient"][0] < fixed["evaluations"]["gradient"][0]
+    assert straight.record["flops"] == pytest.approx(fixed["flops"], rel=0.1)  # an epoch is an epoch
+    path = tmp_path / "checkpoint.pt"
+    mlo.solve(problem, "multibatch-lbfgs", options=growing, max_iterations=2, checkpoint=path)
+    onward = mlo.solve(problem, "multibatch-lbfgs", options=growing, checkpoint=path, resume=True)
+    assert history(onward) == history(straight)
+
+
+def test_weight_decay_is_part_of_the_training_loss_alone() -> None:
+    plain, decayed = (Autoencoder(rows=60, epochs=1, weight_decay=tau, dtype="float64") for tau in (0.0, 0.1))
+    f, g, x = plain.samples, decayed.samples, plain.x0
+    (loss, gradient), (more, steeper) = (s.loss_grad(range(30), x) for s in (f, g))
+    assert more == pytest.approx(loss + 0.05 * float(x @ x), rel=1e-12)
+    torch.testing.assert_close(steeper, gradient + 0.1 * x)
+    torch.testing.assert_close(g.hvp(x, range(30)), f.hvp(x, range(30)) + 0.1 * x)
+    assert float(g.batch(range(30)).part(0, 30)().detach()) == pytest.approx(more, rel=1e-12)
+    assert g.mean_loss() == pytest.approx(f.mean_loss() + 0.05 * float(x @ x), rel=1e-12)
+    measured = [problem.metrics["test_loss"](x) for problem in (plain, decayed)]
+    assert measured[0] == measured[1]
+    with pytest.raises(InputError, match="weight_decay=-1"):
+        _ = Autoencoder(weight_decay=-1.0).samples
 
 
 def test_a_target_that_rises_and_one_that_falls() -> None:
