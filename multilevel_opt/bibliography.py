@@ -1,8 +1,16 @@
-"""BibTeX of the curvatures that are learned layer by layer, element by element, or from products with the Hessian."""
+"""BibTeX of the curvatures that are learned layer by layer, element by element, or from samples and products."""
 
 from __future__ import annotations
 
 LEARNED: dict[str, str] = {
+    "byrd2012": """@article{byrd2012,
+  author  = {Byrd, Richard H. and Chin, Gillian M. and Nocedal, Jorge and Wu, Yuchen},
+  title   = {Sample size selection in optimization methods for machine learning},
+  journal = {Mathematical Programming},
+  volume  = {134},
+  pages   = {127--155},
+  year    = {2012}
+}""",
     "goldfarb2020": """@inproceedings{goldfarb2020,
   author    = {Goldfarb, Donald and Ren, Yi and Bahamou, Achraf},
   title     = {Practical Quasi-{N}ewton Methods for Training Deep Neural Networks},

@@ -250,7 +250,7 @@ TRAINERS: dict[str, tuple[str, ...]] = {
     "lbfgs": ("liu1989",),
     "sgd-bb": ("tan2016",),
     "svrg-bb": ("tan2016",),
-    "multibatch-lbfgs": ("berahas2016", "byrd1994"),
+    "multibatch-lbfgs": ("berahas2016", "byrd1994", "byrd2012"),
     "pggn": ("griewank1982", "raynaud2023", "steihaug1983"),
     "plbfgs": ("griewank1982", "raynaud2023", "steihaug1983"),
     "plsr1": ("griewank1982", "raynaud2023", "steihaug1983"),

@@ -73,6 +73,7 @@ EXPECTED: dict[str, Callable[[Names], bool]] = {
         and n["result"].fun < n["f"].rows(range(200))(n["f"].x)
         and n["lbfgs"].counts["pairs_accepted"] > 50
         and n["lbfgs"].counts["gradients"] < 65
+        and 100 <= n["sampler"].size <= len(n["f"])
         and n["run"].record["test_accuracy"] > 0.5
     ),
     "partitioned.md": lambda n: n["found"].success and n["again"].success and n["g"].colors == 3,

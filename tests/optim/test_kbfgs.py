@@ -12,7 +12,7 @@ from multilevel_opt.errors import InputError
 from multilevel_opt.objective.batch import Batch
 from multilevel_opt.objective.samples import Samples
 from multilevel_opt.optim import KBFGS, KBFGSL, KFAC, OverlapSampler
-from problems.autoencoder import curves, network
+from problems.autoencoder import Autoencoder, curves, network
 from tests.references import kbfgs as reference
 
 F64 = torch.float64
@@ -283,6 +283,20 @@ def test_rates_and_dampings_that_break_the_published_form_are_survived(lr, dampi
     assert all(bool(torch.isfinite(p).all()) for p in module.parameters())
     assert after < 0.5 * before
     assert optimizer.counts["accepted"] + optimizer.counts["rejected"] == 60
+
+
+@pytest.mark.slow
+def test_a_long_step_and_a_large_damping_are_survived_at_the_published_size():
+    """Where the published form ends in NaN: lr = 1 and λ = 3 on curves of 28×28 pixels, the network with 12 layers."""
+    problem = Autoencoder(shape="curves", data="curves", rows=2000, batch=500, weight_decay=1e-5)
+    samples, sampler = problem.samples, OverlapSampler(2000, 500)
+    assert problem.x0.numel() == 842_340
+    before, optimizer = samples.mean_loss(), KBFGS(samples.module, 1.0, 3.0)
+    for _ in range(40):
+        optimizer.step(samples.batch(sampler.draw()))
+    assert bool(torch.isfinite(samples.x).all())
+    assert samples.mean_loss() < 0.2 * before
+    assert optimizer.counts["accepted"] + optimizer.counts["rejected"] == 40
 
 
 def test_the_published_form_diverges_at_such_a_rate():

@@ -1,7 +1,9 @@
 """Training through ``solve``: epochs, targets, limits, and runs that go on exactly where they stopped."""
 
+import collections
 import itertools
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -211,6 +213,16 @@ def test_the_command_line_trains_writes_a_folder_and_resumes(
     assert "nothing to resume" in capsys.readouterr().err
     assert cli.main(["solve", "mlp", "--method", "adam", "--option", "lr"]) == 2
     assert cli.main(["solve", "mlp", "epochs=1", "rows=100", "--until", "test_accuracy=1", "--quiet"]) == 1
+
+
+@pytest.mark.parametrize("size", ["", "-quick"])
+def test_the_slides_methods_are_tuned_on_equal_budgets(size: str) -> None:
+    file = Path(__file__).parents[2] / "problems" / "studies" / f"mipt2020{size}.toml"
+    methods = tomllib.loads(file.read_text(encoding="utf-8"))["methods"]
+    settings = collections.Counter(table["method"] for table in methods)
+    assert set(settings) == {"sgd", "momentum", "adam", "sgd-bb", "multibatch-lbfgs", "lbfgs"}
+    assert set(settings.values()) == {2 if size else 4}
+    assert all(set(table["options"]) == {"lr"} for table in methods)
 
 
 def test_a_study_compares_methods_of_training(tmp_path: Path) -> None:
