@@ -94,7 +94,8 @@ class MultiBatchLBFGS(Safe):
         if parts[0] is None and parts[2] is None:
             return super().evaluate(closure)
         self.counts["gradients"] += 1
-        weights, ends, losses, shares = self.weights, [], [], []
+        weights, losses, shares = self.weights, [], []
+        ends: list[Flat | None] = []
         whole = self._whole = self._whole or Flat(weights)
         whole.vector.zero_()
         for part in parts:

@@ -295,7 +295,7 @@ def test_a_long_step_and_a_large_damping_are_survived_at_the_published_size():
     for _ in range(40):
         optimizer.step(samples.batch(sampler.draw()))
     assert bool(torch.isfinite(samples.x).all())
-    assert samples.mean_loss() < 0.2 * before
+    assert samples.mean_loss() < 0.3 * before
     assert optimizer.counts["accepted"] + optimizer.counts["rejected"] == 40
 
 
