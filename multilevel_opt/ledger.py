@@ -7,7 +7,7 @@ matrix counts 2mkn. The formulas are in docs/theory.md, section "Flops".
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
@@ -43,7 +43,7 @@ class Ledger:
 
     def as_dict(self) -> dict[str, Any]:
         """The ledger as plain numbers, for records and checkpoints."""
-        return asdict(self)
+        return {"counts": dict(self.counts), "flops": self.flops, "bytes": self.bytes}
 
 
 class Clock:

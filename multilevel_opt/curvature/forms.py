@@ -12,6 +12,7 @@ single vector is E = 1.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import Protocol
 
 import scipy.sparse.linalg
@@ -68,7 +69,10 @@ class DenseForm:
 
     def matvec(self, v: Tensor) -> Tensor:
         if elements_last(self.matrix):
-            return (self.matrix.movedim(0, 2) * v.T).sum(1).T
+            total = self.matrix[:, :, 0] * v[:, :1]
+            for k in range(1, v.shape[1]):
+                total.addcmul_(self.matrix[:, :, k], v[:, k : k + 1])
+            return total
         return torch.bmm(self.matrix, v[..., None])[..., 0]
 
     def solve(self, v: Tensor, shift: Tensor | float = 0.0) -> Tensor:
@@ -179,6 +183,13 @@ def finite(t: Tensor) -> Tensor:
     """Whether the sum of an element's numbers is finite, (E, ...) -> bool of shape (E,)."""
     flat = t.movedim(0, -1).reshape(-1, t.shape[0]) if elements_last(t) else t.reshape(t.shape[0], -1).T
     return torch.isfinite(flat.sum(0))
+
+
+def all_finite(*tensors: Tensor) -> Tensor:
+    """Whether the sums of an element's numbers are finite in all tensors (E, ...), bool of shape (E,)."""
+    if isfinite(float(torch.stack([t.sum() for t in tensors]).sum())):
+        return torch.ones(tensors[0].shape[0], dtype=torch.bool, device=tensors[0].device)
+    return torch.stack([finite(t) for t in tensors]).all(0)
 
 
 def begun(matrix: Tensor, scale: Tensor, first: Tensor) -> Tensor:

@@ -10,14 +10,15 @@ coordinates γe + CZs: O(m³) flops, no inverse, and a pair that has become unsa
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from multilevel_opt.curvature.forms import CompactForm, finite
+from multilevel_opt.curvature.forms import CompactForm, all_finite
 from multilevel_opt.curvature.quasi_newton import QuasiNewton, Store
-from multilevel_opt.curvature.updates import BFGSUpdate, Pair, SEUpdate, SR1Update, Update, dot, norm
+from multilevel_opt.curvature.updates import BFGSUpdate, Change, Pair, SEUpdate, SR1Update, Update, dot
 from multilevel_opt.curvature.window import Window
 from multilevel_opt.errors import InputError
 
@@ -50,20 +51,16 @@ class Pairs(Store):
         return CompactForm(self.scale, self.basis, self.core, self.gram)
 
     def finite(self) -> Tensor:
-        return finite(self.core) & finite(self.basis[:, -2:]) & torch.isfinite(self.scale)
+        return all_finite(self.core, self.basis[:, -2:], self.scale)
 
-    def pushed(self, s: Tensor, y: Tensor) -> Pairs:
-        """The newest m pairs, with γ and C as they were; ‖s‖ = 1."""
-        length = norm(y)
-        basis = torch.cat([self.basis[:, 2:], torch.stack([s, y / length[:, None]], 1)], 1)
+    def learned(self, s: Tensor, change: Change, scale: Tensor, by: LimitedMemory) -> Pairs:
+        """The newest m pairs, ‖s‖ = 1, another γ, and the core from γ and all pairs."""
+        length = change.length
+        basis = torch.cat([self.basis[:, 2:], torch.stack([s, change.y / length[:, None]], 1)], 1)
         border = torch.bmm(basis, basis[:, -2:].mT)
         gram = torch.cat([torch.cat([self.gram[:, 2:, 2:], border[:, :-2].mT], 1), border], 2)
         ratio = torch.cat([self.ratio[:, 1:], length[:, None]], 1)
-        return replace(self, basis=basis, ratio=ratio, gram=gram)
-
-    def rebuilt(self, scale: Tensor, by: LimitedMemory) -> Pairs:
-        """With another γ, and the core from γ and all pairs."""
-        return replace(self, scale=scale, core=by._core(scale, self.ratio, self.gram))
+        return replace(self, scale=scale, basis=basis, ratio=ratio, gram=gram, core=by._core(scale, ratio, gram))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +97,8 @@ class LimitedMemory(QuasiNewton):
     def _started(self, store: Any, scale: Tensor) -> Any:
         return store.started(scale)
 
-    def _absorbed(self, store: Any, s: Tensor, pair: Pair) -> Any:
-        return store.pushed(s, pair.y).rebuilt(self.update.scale(pair.sy, pair.length), self)
+    def _absorbed(self, store: Any, s: Tensor, pair: Pair, admitted: Tensor) -> Any:
+        return store.learned(s, pair.change, self.update.scale(pair.sy, pair.length), self)
 
     def _core(self, scale: Tensor, ratio: Tensor, gram: Tensor) -> Tensor:
         """C, from γ, the ratios and the Gram matrix, by one update for each pair, oldest first."""
@@ -113,13 +110,16 @@ class LimitedMemory(QuasiNewton):
             c[:, 2 * i] += scale
             y = torch.zeros_like(c)
             y[:, 2 * i + 1] = ratio[:, i]
-            sc, sy = dot(along, c), along[:, 2 * i + 1] * ratio[:, i]
-            r = y - c
-            size = dot(r, torch.bmm(gram, r[..., None])[..., 0]).clamp_min(0.0).sqrt()
-            pair = Pair(y, c, sy, sc, ratio[:, i], size)
+            change = Change(y, along[:, 2 * i + 1] * ratio[:, i], ratio[:, i])
+            pair = Pair(change, c, dot(along, c), partial(_size, gram))
             good = self.update.admits(pair, tolerance) & filled[:, i]
-            core = torch.where(good[:, None, None], self.update.applied(core, pair, tolerance), core)
+            self.update.apply(core, pair, tolerance, good)
         return core
+
+
+def _size(gram: Tensor, v: Tensor) -> Tensor:
+    """The norms, (E,), of the vectors with coordinates (E, k)."""
+    return dot(v, torch.bmm(gram, v[..., None])[..., 0]).clamp_min(0.0).sqrt()
 
 
 @dataclass(frozen=True, kw_only=True)

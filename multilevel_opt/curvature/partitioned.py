@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from math import inf
 from typing import ClassVar, Self
 
 import torch
@@ -47,7 +48,9 @@ class Learned:
         length, change = norm(s), norm(y)
         told = (length > 0) & (change > 0)  # an element that did not move has not refused anything
         guess = change / length
-        guess = torch.where(torch.isfinite(guess), guess, self.guess)
+        known = guess < inf
+        if not bool(known.all()):
+            guess = torch.where(known, guess, self.guess)
         return Learned(self.matrices.updated(s, y, told), guess, self.size)
 
     def scale(self, gradient: Tensor) -> Tensor:

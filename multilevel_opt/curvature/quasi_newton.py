@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from multilevel_opt.curvature.forms import SymmetricForm
-from multilevel_opt.curvature.updates import Pair, Update, damped, dot, norm, unit_pairs
+from multilevel_opt.curvature.updates import Change, Pair, Update, damped, dot, norm, unit_pairs
 from multilevel_opt.errors import InputError, UnsupportedCombination
 from multilevel_opt.ledger import Ledger
 from multilevel_opt.objective.base import Objective
@@ -38,17 +38,22 @@ class Store(ABC):
         """All tensors by name."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> Self:
+        """A store of the same kind with these tensors, from ``tensors``."""
+        return replace(self, **tensors)
+
     def where(self, mask: Tensor, other: Self) -> Self:
         """This store in the elements where ``mask`` of shape (E,) holds, the other one elsewhere."""
         if bool(mask.all()):
             return self
-        if not bool(mask.any()):
-            return other
+        return self.chosen(mask, other) if bool(mask.any()) else other
+
+    def chosen(self, mask: Tensor, other: Self) -> Self:
+        """The same, tensor by tensor."""
         mine, yours = self.tensors(), other.tensors()
-        chosen = {
-            name: torch.where(mask.reshape(-1, *(1,) * (mine[name].ndim - 1)), mine[name], yours[name]) for name in mine
-        }
-        return replace(self, **chosen)
+        return self.with_tensors(
+            {name: torch.where(mask.reshape(-1, *(1,) * (t.ndim - 1)), t, yours[name]) for name, t in mine.items()}
+        )
 
     @property
     @abstractmethod
@@ -132,22 +137,32 @@ class QuasiNewton(ABC):
         """
         size = s.shape[-1]
         s, y = unit_pairs(s.reshape(-1, size), y.reshape(-1, size))
+        change = Change(y, dot(s, y), norm(y))
         known = self.store if self.store is not None else self._empty(s)
-        started = self._started(known, self.update.scale(dot(s, y), norm(y)))
-        pair = Pair.of(s, y, started.form.matvec(s))
+        started = self._started(known, self.update.scale(change.sy, change.length))
+        pair = Pair.of(s, change, started.form.matvec(s))
         if self.damping:
-            pair = Pair.of(s, damped(y, pair.c, pair.sy, pair.sc, self.damping), pair.c)
+            y = damped(y, pair.c, pair.sy, pair.sc, self.damping)
+            pair = Pair.of(s, Change(y, dot(s, y), norm(y)), pair.c)
+        return replace(self, store=self._kept(self._judged(known, started, s, pair, told), s))
+
+    def _judged(self, known: Any, started: Any, s: Tensor, pair: Pair, told: Tensor | None) -> Any:
+        """The store with the pairs that are safe, and the others counted."""
         satisfied = self.update.satisfied(pair)
         admitted = self.update.admits(pair, self.threshold(s)) & ~satisfied
-        changed = self._absorbed(started, s, pair)
+        changed = self._absorbed(started, s, pair, admitted)
         admitted = admitted & changed.finite()
+        if bool(admitted.all()):
+            return replace(changed, count=known.count + 1, refused=torch.zeros_like(known.refused))
         store = changed.where(admitted, started.where(satisfied, known))
         good = (admitted | satisfied).to(known.count.dtype)
         more = 1 if told is None else told.to(good.dtype)
-        store = replace(store, count=known.count + good, refused=(known.refused + more) * (1 - good))
-        if self.patience:
-            store = self._empty(s).where(store.refused >= self.patience, store)
-        return replace(self, store=store)
+        return replace(store, count=known.count + good, refused=(known.refused + more) * (1 - good))
+
+    def _kept(self, store: Any, s: Tensor) -> Any:
+        """The store without what elements know that have lost patience."""
+        lost = store.refused >= self.patience
+        return self._empty(s).where(lost, store) if self.patience and bool(lost.any()) else store
 
     def threshold(self, like: Tensor) -> float:
         """ε of the test of acceptance in the dtype of ``like``."""
@@ -175,8 +190,8 @@ class QuasiNewton(ABC):
         if not learned:
             return self.fresh()
         like = self._empty(next(t for t in learned.values() if t.is_floating_point()).new_zeros(elements, unknowns))
-        store = replace(like, **{name: learned[name] for name in like.tensors()})
-        if any(t.shape != getattr(store, name).shape for name, t in like.tensors().items()):
+        store = like.with_tensors({name: learned[name] for name in like.tensors()})
+        if any(t.shape != learned[name].shape for name, t in like.tensors().items()):
             raise InputError(
                 f"the pairs of the checkpoint are not those of {self} with {unknowns} unknowns: "
                 "resume with the same curvature"
@@ -201,5 +216,5 @@ class QuasiNewton(ABC):
         """The store with B = γI in the elements that have no pair yet; ``scale`` is γ of shape (E,)."""
 
     @abstractmethod
-    def _absorbed(self, store: Any, s: Tensor, pair: Pair) -> Any:
-        """The store after the pairs, all of them, whose steps are s of shape (E, n)."""
+    def _absorbed(self, store: Any, s: Tensor, pair: Pair, admitted: Tensor) -> Any:
+        """The store after the pairs whose steps are s of shape (E, n); of use where ``admitted`` of shape (E,) holds."""

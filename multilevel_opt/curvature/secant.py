@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from multilevel_opt.curvature.forms import DenseForm, begun, finite, squares
+from multilevel_opt.curvature.forms import DenseForm, all_finite, begun, squares
 from multilevel_opt.curvature.quasi_newton import QuasiNewton, Store
 from multilevel_opt.curvature.updates import BFGSUpdate, Pair, SEUpdate, SR1Update, Update
 from multilevel_opt.errors import InputError
@@ -33,7 +33,7 @@ class Matrices(Store):
         return DenseForm(self.matrix)
 
     def finite(self) -> Tensor:
-        return finite(self.matrix)
+        return all_finite(self.matrix)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +62,10 @@ class DenseSecant(QuasiNewton):
     def _started(self, store: Matrices, scale: Tensor) -> Matrices:
         return replace(store, matrix=begun(store.matrix, scale, store.count == 0))
 
-    def _absorbed(self, store: Matrices, s: Tensor, pair: Pair) -> Matrices:
-        return replace(store, matrix=self.update.applied(store.matrix, pair, self.threshold(s)))
+    def _absorbed(self, store: Matrices, s: Tensor, pair: Pair, admitted: Tensor) -> Matrices:
+        matrix = store.matrix.clone()
+        self.update.apply(matrix, pair, self.threshold(s), admitted)
+        return replace(store, matrix=matrix)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,10 @@ small numbers underflows.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from math import inf
 from typing import Protocol
 
 import torch
@@ -21,28 +24,79 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
+class Change:
+    """A gradient change along a step with ‖s‖ = 1, in E elements: what of a pair does not depend on B.
+
+    Attributes:
+        y: shape (E, k): a vector, or its coordinates.
+        sy: sᵀy, shape (E,).
+        length: ‖y‖, shape (E,).
+    """
+
+    y: Tensor
+    sy: Tensor
+    length: Tensor
+
+    @cached_property
+    def bounded(self) -> Tensor:
+        """Whether no square overflows, bool of shape (E,)."""
+        return self.length * self.length < inf
+
+    @cached_property
+    def weighted(self) -> Tensor:
+        """y/sᵀy, shape (E, k)."""
+        return self.y / self.sy[:, None]
+
+    def curved(self, tolerance: float) -> Tensor:
+        """Whether sᵀy > ε‖y‖, bool of shape (E,)."""
+        known: dict[float, Tensor] = self.__dict__.setdefault("_curved", {})
+        if tolerance not in known:
+            known[tolerance] = (self.sy > tolerance * self.length) & self.bounded
+        return known[tolerance]
+
+
+@dataclass(frozen=True, eq=False)
 class Pair:
     """What an update reads of a pair with ‖s‖ = 1, in E elements.
 
     Attributes:
-        y: gradient change, shape (E, k): a vector, or its coordinates.
-        c: Bs, shape (E, k), likewise.
-        sy, sc: sᵀy and sᵀBs, shape (E,).
-        length: ‖y‖, shape (E,).
-        defect: ‖y − Bs‖, shape (E,).
+        change: y.
+        c: Bs, shape (E, k): a vector, or its coordinates.
+        sc: sᵀBs, shape (E,).
+        size: the norms, of shape (E,), of vectors (E, k) or of those with such coordinates.
     """
 
-    y: Tensor
+    change: Change
     c: Tensor
-    sy: Tensor
     sc: Tensor
-    length: Tensor
-    defect: Tensor
+    size: Callable[[Tensor], Tensor]
 
     @classmethod
-    def of(cls, s: Tensor, y: Tensor, c: Tensor) -> Pair:
+    def of(cls, s: Tensor, change: Change, c: Tensor) -> Pair:
         """The pair of vectors s, y with c = Bs, all of shape (E, n)."""
-        return cls(y, c, dot(s, y), dot(s, c), norm(y), norm(y - c))
+        return cls(change, c, dot(s, c), norm)
+
+    @property
+    def y(self) -> Tensor:
+        return self.change.y
+
+    @property
+    def sy(self) -> Tensor:
+        return self.change.sy
+
+    @property
+    def length(self) -> Tensor:
+        return self.change.length
+
+    @cached_property
+    def rest(self) -> Tensor:
+        """y − Bs, shape (E, k)."""
+        return self.y - self.c
+
+    @cached_property
+    def defect(self) -> Tensor:
+        """‖y − Bs‖, shape (E,)."""
+        return self.size(self.rest)
 
 
 class Update(Protocol):
@@ -60,8 +114,8 @@ class Update(Protocol):
         """Whether the pair is refused only because B satisfies its secant equation already, shape (E,)."""
         ...
 
-    def applied(self, B: Tensor, pair: Pair, tolerance: float, where: Tensor | None = None) -> Tensor:
-        """B⁺ of shape (E, k, k); of use where ``admits`` holds. B stays where ``where`` of shape (E,) does not hold."""
+    def apply(self, B: Tensor, pair: Pair, tolerance: float, where: Tensor) -> None:
+        """Change B of shape (E, k, k) to B⁺ in place where ``where`` of shape (E,) holds, as ``admits`` would."""
         ...
 
 
@@ -74,13 +128,18 @@ class BFGSUpdate:
         return y * torch.where(sy > 0, y / sy, torch.ones_like(y))
 
     def admits(self, pair: Pair, tolerance: float) -> Tensor:
-        return (pair.sy > tolerance * pair.length) & (pair.sc > 0) & torch.isfinite(pair.length * pair.length)
+        return pair.change.curved(tolerance) & (pair.sc > 0)
 
     def satisfied(self, pair: Pair) -> Tensor:
         return torch.zeros_like(pair.sy, dtype=torch.bool)
 
-    def applied(self, B: Tensor, pair: Pair, tolerance: float, where: Tensor | None = None) -> Tensor:
-        return _added(_added(B, pair.c, -1 / pair.sc, where), pair.y, 1 / pair.sy, where)
+    def apply(self, B: Tensor, pair: Pair, tolerance: float, where: Tensor) -> None:
+        if bool(where.all()):
+            B.addcmul_(pair.c[:, :, None], (pair.c / pair.sc[:, None])[:, None, :], value=-1)
+            B.addcmul_(pair.y[:, :, None], pair.change.weighted[:, None, :])
+            return
+        _add(B, pair.c, _inverse(pair.sc, where).neg_())
+        _add(B, pair.y, _inverse(pair.sy, where))
 
 
 @dataclass(frozen=True)
@@ -94,15 +153,15 @@ class SR1Update:
     def admits(self, pair: Pair, tolerance: float) -> Tensor:
         rs = (pair.sy - pair.sc).abs()
         rounding = 100 * torch.finfo(rs.dtype).eps * (pair.sy.abs() + pair.sc.abs())
-        finite = torch.isfinite(pair.length * pair.length) & torch.isfinite(pair.defect * pair.defect)
-        return (rs >= tolerance * pair.defect) & (rs > rounding) & (pair.length > 0) & finite
+        good = (rs >= tolerance * pair.defect) & (rs > rounding) & (pair.length > 0)
+        return good & pair.change.bounded & (pair.defect * pair.defect < inf)
 
     def satisfied(self, pair: Pair) -> Tensor:
         y, r = pair.length, pair.defect
-        return (r <= 1000 * torch.finfo(y.dtype).eps * y) & (y > 0) & torch.isfinite(y)
+        return (r <= 1000 * torch.finfo(y.dtype).eps * y) & (y > 0) & (y < inf)
 
-    def applied(self, B: Tensor, pair: Pair, tolerance: float, where: Tensor | None = None) -> Tensor:
-        return _added(B, pair.y - pair.c, 1 / (pair.sy - pair.sc), where)
+    def apply(self, B: Tensor, pair: Pair, tolerance: float, where: Tensor) -> None:
+        _add(B, pair.rest, _inverse(pair.sy - pair.sc, where))
 
 
 @dataclass(frozen=True)
@@ -117,17 +176,18 @@ class SEUpdate:
         return y
 
     def admits(self, pair: Pair, tolerance: float) -> Tensor:
-        return BFGSUpdate().admits(pair, tolerance) | SR1Update().admits(pair, tolerance)
+        convex = BFGSUpdate().admits(pair, tolerance)
+        return convex if bool(convex.all()) else convex | SR1Update().admits(pair, tolerance)
 
     def satisfied(self, pair: Pair) -> Tensor:
         return SR1Update().satisfied(pair)
 
-    def applied(self, B: Tensor, pair: Pair, tolerance: float, where: Tensor | None = None) -> Tensor:
-        convex = BFGSUpdate().admits(pair, tolerance)
-        rest = torch.where(convex[:, None], pair.y, pair.y - pair.c)
-        removed = torch.where(convex, -1 / pair.sc, torch.zeros_like(pair.sc))
-        weight = 1 / torch.where(convex, pair.sy, pair.sy - pair.sc)
-        return _added(_added(B, pair.c, removed, where), rest, weight, where)
+    def apply(self, B: Tensor, pair: Pair, tolerance: float, where: Tensor) -> None:
+        convex = BFGSUpdate().admits(pair, tolerance) & where
+        BFGSUpdate().apply(B, pair, tolerance, convex)
+        rest = where & ~convex
+        if bool(rest.any()):
+            SR1Update().apply(B, pair, tolerance, rest)
 
 
 def damped(y: Tensor, c: Tensor, sy: Tensor, sc: Tensor, fraction: float) -> Tensor:
@@ -207,15 +267,20 @@ def outer(a: Tensor, b: Tensor) -> Tensor:
     return a[:, :, None] * b[:, None, :]
 
 
-def _added(B: Tensor, v: Tensor, weight: Tensor, where: Tensor | None) -> Tensor:
-    """B + w vvᵀ in the elements where that is asked for."""
-    w = weight if where is None else torch.where(where, weight, torch.zeros_like(weight))
-    return torch.addcmul(B, outer(v, v), w[:, None, None])
+def _inverse(weight: Tensor, where: Tensor) -> Tensor:
+    """1/w where that is asked for, else zero."""
+    return torch.where(where, weight, inf).reciprocal_()
+
+
+def _add(B: Tensor, v: Tensor, weight: Tensor) -> None:
+    """B += w vvᵀ in place."""
+    B.addcmul_(v[:, :, None], (v * weight[:, None])[:, None, :])
 
 
 def _updated(update: Update, B: Tensor, s: Tensor, y: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
     s, y = unit_pairs(s, y)
-    pair = Pair.of(s, y, torch.bmm(B, s[..., None])[..., 0])
-    changed = update.applied(B, pair, tolerance)
-    good = update.admits(pair, tolerance) & torch.isfinite(changed).all(-1).all(-1)
+    pair = Pair.of(s, Change(y, dot(s, y), norm(y)), torch.bmm(B, s[..., None])[..., 0])
+    good, changed = update.admits(pair, tolerance), B.clone()
+    update.apply(changed, pair, tolerance, good)
+    good = good & torch.isfinite(changed).all(-1).all(-1)
     return torch.where(good[:, None, None], changed, B), good

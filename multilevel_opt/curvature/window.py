@@ -6,69 +6,120 @@ oldest first, in the n unknowns: the same matrix as the compact form has, by ope
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
 
-from multilevel_opt.curvature.forms import DenseForm, begun, elements_last, finite, multiples, squares
+from multilevel_opt.curvature.forms import DenseForm, all_finite, begun, elements_last, multiples, squares
 from multilevel_opt.curvature.quasi_newton import QuasiNewton, Store
-from multilevel_opt.curvature.updates import Pair
+from multilevel_opt.curvature.updates import Change, Pair, dot, norm
+
+
+class Slot(NamedTuple):
+    """One pair of every element; zero where an element has none.
+
+    Attributes:
+        s: with ‖s‖ = 1, shape (E, n).
+        change: y.
+    """
+
+    s: Tensor
+    change: Change
+
+    @classmethod
+    def of(cls, s: Tensor, y: Tensor) -> Slot:
+        """From vectors of shape (E, n)."""
+        return cls(s, Change(y, dot(s, y), norm(y)))
 
 
 @dataclass(frozen=True, eq=False)
 class Window(Store):
-    """The last m pairs with ‖s‖ = 1, and B; empty slots are zero and come first.
+    """The last m pairs, and B; nothing is copied when a pair comes.
 
     Attributes:
         scale: γ, shape (E,).
-        steps: s, shape (E, m, n).
-        changes: y, shape (E, m, n).
         matrix: B, shape (E, n, n).
+        memory: m.
+        slots: the pairs, oldest first, as far as any element has some.
     """
 
     scale: Tensor
-    steps: Tensor
-    changes: Tensor
     matrix: Tensor
+    memory: int
+    slots: tuple[Slot, ...] = ()
 
     @classmethod
     def empty(cls, like: Tensor, memory: int) -> Window:
         """Before the first pair, for pairs of the shape, dtype, device and memory layout of ``like``, (E, n)."""
         elements, n = like.shape
         count = torch.zeros(elements, dtype=torch.int64, device=like.device)
-        last = elements_last(like)
-        pairs = like.new_zeros((memory, n, elements) if last else (elements, memory, n))
-        pairs = pairs.movedim(2, 0) if last else pairs
-        return cls(count, count, like.new_zeros(elements), pairs, pairs, squares(like, n))
+        return cls(count, count, like.new_zeros(elements), squares(like, n), memory)
 
     @property
     def form(self) -> DenseForm:
         return DenseForm(self.matrix)
 
     def finite(self) -> Tensor:
-        return finite(self.matrix) & finite(self.changes[:, -1]) & torch.isfinite(self.scale)
+        return all_finite(self.matrix, self.slots[-1].change.y, self.scale)
 
     def started(self, scale: Tensor) -> Window:
         """With B = γI in the elements that have no pair yet."""
-        return replace(self, matrix=begun(self.matrix, scale, self.count == 0))
+        matrix = begun(self.matrix, scale, self.count == 0)
+        return self if matrix is self.matrix else replace(self, matrix=matrix)
 
-    def pushed(self, s: Tensor, y: Tensor) -> Window:
-        """The newest m pairs, with γ and B as they were."""
-        return replace(self, steps=_pushed(self.steps, s), changes=_pushed(self.changes, y))
-
-    def rebuilt(self, scale: Tensor, by: QuasiNewton) -> Window:
-        """With another γ, and B from γ and all pairs; one that is not safe in its place is passed over."""
+    def learned(self, s: Tensor, change: Change, scale: Tensor, by: QuasiNewton) -> Window:
+        """The newest m pairs, another γ, and B from γ and all pairs; one not safe in its place is passed over."""
         update, tolerance = by.update, by.threshold(scale)
+        slots = (*self.slots, Slot(s, change))[-self.memory :]
         matrix = multiples(self.matrix, scale)
-        for s, y in zip(self.steps.unbind(1), self.changes.unbind(1), strict=True):
-            pair = Pair.of(s, y, DenseForm(matrix).matvec(s))
-            matrix = update.applied(matrix, pair, tolerance, update.admits(pair, tolerance))
-        return replace(self, scale=scale, matrix=matrix)
+        for slot in slots:
+            pair = Pair.of(slot.s, slot.change, DenseForm(matrix).matvec(slot.s))
+            update.apply(matrix, pair, tolerance, update.admits(pair, tolerance))
+        return replace(self, scale=scale, matrix=matrix, slots=slots)
+
+    def tensors(self) -> dict[str, Tensor]:
+        named = {name: getattr(self, name) for name in ("count", "refused", "scale", "matrix")}
+        slots = self._padded(self.memory)
+        return named | {"steps": _stacked([t.s for t in slots]), "changes": _stacked([t.change.y for t in slots])}
+
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> Self:
+        named = {name: tensors[name] for name in ("count", "refused", "scale", "matrix")}
+        pairs = zip(tensors["steps"].unbind(1), tensors["changes"].unbind(1), strict=True)
+        return replace(self, **named, slots=tuple(Slot.of(s, y) for s, y in pairs))
+
+    def chosen(self, mask: Tensor, other: Self) -> Self:
+        wide, single = mask[:, None], ("count", "refused", "scale")
+        named = {name: torch.where(mask, getattr(self, name), getattr(other, name)) for name in single}
+        length = max(len(self.slots), len(other.slots))
+        slots = [
+            Slot(
+                torch.where(wide, mine.s, yours.s),
+                Change(*(torch.where(wide if a.ndim > 1 else mask, a, b) for a, b in _both(mine, yours))),
+            )
+            for mine, yours in zip(self._padded(length), other._padded(length), strict=True)
+        ]
+        matrix = torch.where(wide[:, :, None], self.matrix, other.matrix)
+        return replace(self, **named, matrix=matrix, slots=tuple(slots))
+
+    def _padded(self, length: int) -> tuple[Slot, ...]:
+        """So many slots, empty ones first."""
+        if len(self.slots) == length:
+            return self.slots
+        zero = torch.zeros_like(self.matrix[:, :, 0])
+        empty = Slot(zero, Change(zero, zero[:, 0], zero[:, 0]))
+        return (*(empty,) * (length - len(self.slots)), *self.slots)
 
 
-def _pushed(known: Tensor, new: Tensor) -> Tensor:
-    """(E, m, n) without the first slot and with a new last one of shape (E, n), in the same memory layout."""
-    if elements_last(known):
-        return torch.cat([known.movedim(0, 2)[1:], new.T[None]]).movedim(2, 0)
-    return torch.cat([known[:, 1:], new[:, None]], 1)
+def _both(mine: Slot, yours: Slot) -> list[tuple[Tensor, Tensor]]:
+    one, two = mine.change, yours.change
+    return [(one.y, two.y), (one.sy, two.sy), (one.length, two.length)]
+
+
+def _stacked(vectors: list[Tensor]) -> Tensor:
+    """Vectors (E, n) as (E, m, n), in their memory layout."""
+    if elements_last(vectors[0]):
+        return torch.stack([v.T for v in vectors]).movedim(2, 0)
+    return torch.stack(vectors, 1)

@@ -61,32 +61,40 @@ def steihaug(
     Returns:
         The step; with negative curvature and no radius, the last iterate before it (−g at the start).
     """
-    scale = 2.0 ** frexp(float(gradient.norm()))[1]  # a power of two: no digit changes, and no square overflows
-    shift = shift / scale
+    scale = 2.0 ** frexp(_length(gradient))[1]  # a power of two: no digit changes, and no square overflows
     s, hs = torch.zeros_like(gradient), torch.zeros_like(gradient)
-    r, d = gradient / scale, -gradient / scale
+    r = gradient / scale
+    d = -r
     rr = float(r @ r)
     stop = tol * tol * rr
     limit = max_products or 2 * gradient.numel()
     products = 0
     while products < limit and rr > stop and rr > 0.0:
-        hd = hvp(d) / scale
+        hd = hvp(d)
         products += 1
-        dd = float(d @ d)
-        curvature = float(d @ hd) + shift * dd
+        curvature = float(d @ hd) / scale
+        if shift:
+            curvature += shift / scale * float(d @ d)
         alpha = rr / curvature if curvature > 0 else inf
         if curvature <= 0 and radius == inf:
-            first = CGResult(-gradient, hd * scale**2, products, False)
-            return first if products == 1 else CGResult(s, hs * scale, products, False)
-        if alpha == inf or float((s + alpha * d).norm()) >= radius:
+            return CGResult(-gradient, hd * scale, products, False) if products == 1 else CGResult(s, hs, products, False)
+        following = s.add(d, alpha=alpha) if alpha < inf else s
+        if alpha == inf or (radius < inf and _length(following) >= radius):
             tau = to_boundary(s, d, radius)
-            return CGResult(s + tau * d, (hs + tau * hd) * scale, products, True)
-        s, hs = s + alpha * d, hs + alpha * hd
-        r = r + alpha * (hd + shift * d)
+            return CGResult(s.add_(d, alpha=tau), hs.add_(hd, alpha=tau), products, True)
+        s = following
+        hs.add_(hd, alpha=alpha)
+        r.add_(hd, alpha=alpha / scale)
+        if shift:
+            r.add_(d, alpha=alpha * shift / scale)
         rr_next = float(r @ r)
-        d = -r + (rr_next / rr) * d
+        d = (d * (rr_next / rr)).sub_(r)
         rr = rr_next
-    return CGResult(s, hs * scale, products, False)
+    return CGResult(s, hs, products, False)
+
+
+def _length(v: Tensor) -> float:
+    return float(torch.linalg.vector_norm(v))
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,8 @@ def changes(before: Sequence[Parts], after: Sequence[Parts]) -> list[Tensor]:
 
 def _told(old: Tensor, new: Tensor) -> Tensor:
     change = new - old
-    size = torch.maximum(old.abs(), new.abs()).sum(-1)
-    loud = change.abs().sum(-1) > 16 * torch.finfo(old.dtype).eps * size
-    return torch.where((loud | ~torch.isfinite(size))[:, None], change, torch.zeros_like(change))
+    size = (old.abs() + new.abs()).sum(-1)
+    quiet = change.abs().sum(-1) <= 8 * torch.finfo(old.dtype).eps * size  # not where a number is NaN
+    if not bool(quiet.any()):
+        return change
+    return torch.where(quiet[:, None], torch.zeros_like(change), change)
