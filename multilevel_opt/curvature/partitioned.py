@@ -113,7 +113,12 @@ class Partitioned:
             ledger.work(B.flops)
             return B.matvec(v)
 
-        return Taylor(model.value, (model.forms[0], MatrixForm(hvp, B.dense)), parts=model.parts)
+        def solve(v: Tensor) -> Tensor | None:
+            ledger.work(B.solve_flops)
+            return B.factored(v)
+
+        second = MatrixForm(hvp, B.dense, solve if B.solve_flops else None)
+        return Taylor(model.value, (model.forms[0], second), parts=model.parts)
 
     def form(self, model: Taylor) -> PartitionedForm:
         """B at the point of a model with parts, computed at the first use."""

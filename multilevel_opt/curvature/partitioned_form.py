@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from multilevel_opt.curvature.forms import SymmetricForm
+from multilevel_opt.linalg.banded import Band
 from multilevel_opt.linalg.krylov import steihaug
 from multilevel_opt.linalg.operator import Product
 from multilevel_opt.objective.element_sum import ElementSum
@@ -32,10 +33,16 @@ class PartitionedForm:
         self._terms = [_Term(*each) for each in zip(parts, forms, strict=True)]
         self._like = like
 
-    @property
+    @cached_property
     def flops(self) -> float:
         """Floating-point operations of one product."""
         return sum(term.flops for term in self._terms)
+
+    @property
+    def solve_flops(self) -> float:
+        """Those of ``factored``; zero where B has no narrow band."""
+        band = self._terms[0].band if len(self._terms) == 1 else None
+        return 0.0 if band is None else band.flops
 
     def matvec(self, v: Tensor) -> Tensor:
         """B v, shapes (n,) -> (n,)."""
@@ -53,6 +60,10 @@ class PartitionedForm:
     def norm_bound(self) -> Tensor:
         """An upper bound of the spectral norm, a scalar: the largest sum of ‖Bᵢ‖ over the elements of a variable."""
         return self._sum([term.norm_bound() for term in self._terms]).amax()
+
+    def factored(self, v: Tensor, shift: float = 0.0) -> Tensor | None:
+        """(B + σI)⁻¹v by a factorization within a narrow band; None without one or where it is not positive definite."""
+        return self._terms[0].elements.solve(v, shift) if self.solve_flops else None
 
     def solve(self, v: Tensor, shift: float = 0.0, tolerance: float = 1e-12) -> Tensor:
         """(B + σI)⁻¹ v: directly up to 500 unknowns, beyond by conjugate gradients preconditioned by the diagonal.
@@ -89,7 +100,7 @@ class _Term:
         return self._make()
 
     @cached_property
-    def _elements(self) -> ElementSum:
+    def elements(self) -> ElementSum:
         kinds = list(zip(self.forms, self.parts.incidence.small, strict=True))
         return ElementSum(
             self.parts.incidence,
@@ -98,13 +109,17 @@ class _Term:
         )
 
     @property
+    def band(self) -> Band | None:
+        return self.parts.incidence.band if self.parts.P is None else None
+
+    @property
     def flops(self) -> float:
         P, kinds = self.parts.P, zip(self.forms, self.parts.incidence.small, strict=True)
         own = 2.0 * self.parts.incidence.nnz + sum(form.flops for form, small in kinds if not small)
         return own if P is None else own + 4.0 * P.nnz
 
     def matvec(self, v: Tensor) -> Tensor:
-        return self.parts.lowered(self._elements.matvec(self.parts.lifted(v)))
+        return self.parts.lowered(self.elements.matvec(self.parts.lifted(v)))
 
     def diagonal(self) -> Tensor:
         if self.parts.P is not None or self.parts.incidence.repeats:
@@ -112,7 +127,7 @@ class _Term:
         return self.parts.incidence.scattered([form.diagonal() for form in self.forms])
 
     def dense(self) -> Tensor:
-        P, B = self.parts.P, self._elements.dense(self.parts.gradients[0])
+        P, B = self.parts.P, self.elements.dense(self.parts.gradients[0])
         return B if P is None else P.after(P.after(B).T)
 
     def norm_bound(self) -> Tensor:

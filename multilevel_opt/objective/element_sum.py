@@ -42,6 +42,11 @@ class ElementSum:
             total = total + wide.scattered([product(u) for product, u in parts])
         return total
 
+    def solve(self, v: Tensor, shift: float = 0.0) -> Tensor | None:
+        """(B + σI)⁻¹v, shape (n,); None where B has no narrow band, or B + σI is not positive definite."""
+        band = self.incidence.band
+        return None if band is None else band.solve(self.matrix.values(), v, shift)
+
     def dense(self, like: Tensor) -> Tensor:
         """The matrix, shape (n, n), in the dtype and on the device of ``like``; elements not small give n products."""
         if not self._products:

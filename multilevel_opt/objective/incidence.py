@@ -17,6 +17,8 @@ import scipy.sparse
 import torch
 from torch import Tensor
 
+from multilevel_opt.linalg.banded import Band
+
 SMALL = 32  # elements of more variables are never written out as matrices
 
 
@@ -63,6 +65,14 @@ class Incidence:
         """The groups that are not small."""
         return Incidence([t for t, small in zip(self.tables, self.small, strict=True) if not small], self.n)
 
+    @cached_property
+    def band(self) -> Band | None:
+        """The narrow band of the assembled matrix; None where it has none, or elements are not small, or not here."""
+        if not all(self.small) or self.tables[0].device.type != "cpu":
+            return None
+        rows, columns, _ = self._pattern
+        return Band.of(scipy.sparse.csr_array((columns >= 0, columns, rows), shape=(self.n, self.n)))
+
     @property
     def nnz(self) -> int:
         """Entries of the assembled matrix."""
@@ -82,9 +92,10 @@ class Incidence:
                 index = table.cpu().numpy().T
                 keys.append((index[:, None, :] * self.n + index[None, :, :]).reshape(-1))
         found, places = np.unique(np.concatenate(keys), return_inverse=True)
-        matrix = scipy.sparse.csr_array((np.ones(len(found)), (found // self.n, found % self.n)), (self.n, self.n))
+        rows = np.searchsorted(found, self.n * np.arange(self.n + 1))
+        kind = np.int32 if max(self.n, len(found)) < 2**31 else np.int64  # products convert others every time
         device = self.tables[0].device
-        kept = [torch.as_tensor(a, device=device) for a in (matrix.indptr, matrix.indices, places)]
+        kept = [torch.as_tensor(a, device=device) for a in (rows.astype(kind), (found % self.n).astype(kind), places)]
         with warnings.catch_warnings():  # said once by torch; what is used of it here, products, is not new
             warnings.filterwarnings("ignore", "Sparse CSR tensor support", UserWarning)
             _csr(kept[0], kept[1], torch.zeros(len(found), device=device), self.n)

@@ -88,10 +88,12 @@ class MatrixForm:
     Attributes:
         products: the form itself.
         matrix: (v₁, …, v_{k−2}) -> matrix of shape (n, n).
+        solve: of a second form: v -> H⁻¹v where a factorization is cheap and H positive definite, else None.
     """
 
     products: Form
     matrix: Form
+    solve: Callable[[Tensor], Tensor | None] | None = None
 
     def __call__(self, *v: Tensor) -> Tensor:
         return self.products(*v)

@@ -1,0 +1,80 @@
+"""Symmetric sparse matrices of narrow band, solved by Cholesky factors within the band (LAPACK's ``pbsv``, ``ptsv``).
+
+Chains of elements have such matrices, if not in the order of their variables, then after renumbering them (Cuthill &
+McKee 1969). A solve costs O(n k²) operations with k entries beside the diagonal, and tells whether the matrix is
+positive definite.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.linalg
+import scipy.sparse
+import torch
+from scipy.sparse.csgraph import reverse_cuthill_mckee
+from torch import Tensor
+
+WIDEST = 8  # beyond, conjugate gradients are cheaper
+
+Numbers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Band:
+    """The pattern of a matrix whose entries are given as those of a sparse matrix (CSR).
+
+    Attributes:
+        n: size.
+        width: k, the largest distance from the diagonal.
+        order: variables in the order of the rows of the band, int64 of shape (n,); None for their own.
+        source: which entries lie on or below the diagonal, int64.
+        target: where they go in the array (k + 1, n) of the diagonals.
+    """
+
+    n: int
+    width: int
+    order: Numbers | None
+    source: Numbers
+    target: Numbers
+
+    @classmethod
+    def of(cls, pattern: Any) -> Band | None:
+        """The band of a symmetric ``scipy.sparse.csr_array``; None where it is wider than ``WIDEST``."""
+        n = pattern.shape[0]
+        rows, columns = np.repeat(np.arange(n), np.diff(pattern.indptr)), pattern.indices.astype(np.int64)
+        order = None
+        if len(rows) and int(abs(rows - columns).max()) > WIDEST:
+            order = reverse_cuthill_mckee(scipy.sparse.csr_matrix(pattern), symmetric_mode=True).astype(np.int64)
+            place = np.empty_like(order)
+            place[order] = np.arange(n)
+            rows, columns = place[rows], place[columns]
+        below = rows - columns
+        width = int(below.max(initial=0))
+        if width > WIDEST:
+            return None
+        source = np.flatnonzero(below >= 0)
+        return cls(n, width, order, source, below[source] * n + columns[source])
+
+    @property
+    def flops(self) -> float:
+        """Floating-point operations of one solve."""
+        return float(self.n * (self.width * (self.width + 7) + 2))
+
+    def solve(self, values: Tensor, v: Tensor, shift: float = 0.0) -> Tensor | None:
+        """(A + σI)⁻¹v, shape (n,), for the entries of A; None where A + σI is not positive definite, or not finite."""
+        diagonals = np.zeros((self.width + 1, self.n), dtype=values.numpy().dtype)
+        diagonals.reshape(-1)[self.target] = values.numpy()[self.source]
+        diagonals[0] += shift
+        right = v.numpy() if self.order is None else v.numpy()[self.order]
+        try:
+            found = scipy.linalg.solveh_banded(diagonals, right, overwrite_ab=True, lower=True, check_finite=False)
+        except np.linalg.LinAlgError:
+            return None
+        x = torch.as_tensor(found)
+        if self.order is not None:
+            x = torch.empty_like(x).index_copy_(0, torch.as_tensor(self.order), x)
+        return x if bool(torch.isfinite(x.sum())) else None
