@@ -25,7 +25,7 @@ class PartitionedForm:
 
     Args:
         parts: the elements of each term of f.
-        forms: for each term a function that gives the matrices Bᵢ, one form for each group.
+        forms: for each term a function that gives the matrices Bᵢ, one form for each batch.
         like: a vector of shape (n,), which gives dtype and device.
     """
 
@@ -133,7 +133,7 @@ class _Term:
     def norm_bound(self) -> Tensor:
         """For each variable the sum of the norms of its elements; with P the largest of them times ‖P‖²."""
         bounds = [form.norm_bound()[:, None] for form in self.forms]
-        spread = [b.expand(table.shape) for b, table in zip(bounds, self.parts.incidence.tables, strict=True)]
+        spread = [b.expand(batch.count, batch.size) for b, batch in zip(bounds, self.parts.incidence.batches, strict=True)]
         own, P = self.parts.incidence.scattered(spread), self.parts.P
         if P is None:
             return own

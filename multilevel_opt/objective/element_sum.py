@@ -16,8 +16,8 @@ class ElementSum:
 
     Args:
         incidence: which variables the elements have.
-        blocks: for each small group a function that gives Bᵢ, shape (E, nᵢ, nᵢ).
-        products: for each other group the map of vectors (E, nᵢ) to Bᵢ times them.
+        blocks: for each small batch a function that gives Bᵢ, shape (E, nᵢ, nᵢ).
+        products: for each other batch the map of vectors (E, nᵢ) to Bᵢ times them.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class ElementSum:
 
     @cached_property
     def matrix(self) -> Tensor:
-        """The sum over the small groups, a sparse matrix (CSR) of shape (n, n)."""
+        """The sum over the small batches, a sparse matrix (CSR) of shape (n, n)."""
         return self.incidence.assembled([block() for block in self._blocks])
 
     def matvec(self, v: Tensor) -> Tensor:

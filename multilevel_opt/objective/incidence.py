@@ -18,8 +18,7 @@ import torch
 from torch import Tensor
 
 from multilevel_opt.linalg.banded import Band
-
-SMALL = 32  # elements of more variables are never written out as matrices
+from multilevel_opt.objective.batches import planned
 
 
 class Incidence:
@@ -28,42 +27,62 @@ class Incidence:
     Args:
         tables: for each group the variables of its elements, int64 of shape (E, nᵢ).
         n: number of variables.
+        convex: which groups were declared convex; None: none.
+
+    Attributes:
+        batches: the groups side by side. What follows takes and gives one tensor for each of them.
     """
 
-    def __init__(self, tables: Sequence[Tensor], n: int) -> None:
+    def __init__(self, tables: Sequence[Tensor], n: int, convex: Sequence[bool] | None = None) -> None:
         self.tables, self.n = tuple(tables), n
-        self.small = tuple(table.shape[1] <= SMALL for table in tables)
-        self._sizes = [table.numel() for table in tables]
+        self.batches = planned(self.tables, n, convex or (False,) * len(self.tables))
+        self.small = tuple(batch.small for batch in self.batches)
+        self.convex = tuple(batch.convex for batch in self.batches)
+        self._sizes = [batch.count * batch.size for batch in self.batches]
+        self._padded = any(batch.padded for batch in self.batches)
 
     @cached_property
     def flat(self) -> Tensor:
         """The variables of all elements in the order of memory, int64."""
-        return torch.cat(self._flattened(self.tables))
+        return torch.cat(self._flattened([batch.table for batch in self.batches]))
 
     def gathered(self, v: Tensor) -> list[Tensor]:
-        """Uᵢ v for all elements, (E, nᵢ) for each group."""
-        parts = v.index_select(0, self.flat).split(self._sizes)
+        """Uᵢ v for all elements, (E, nᵢ) for each batch."""
+        whole = torch.nn.functional.pad(v, (0, 1)) if self._padded else v
+        parts = whole.index_select(0, self.flat).split(self._sizes)
         return [
-            part.reshape(table.shape[1], table.shape[0]).T if small else part.reshape(table.shape)
-            for part, table, small in zip(parts, self.tables, self.small, strict=True)
+            part.reshape(batch.size, batch.count).T if batch.small else part.reshape(batch.count, batch.size)
+            for part, batch in zip(parts, self.batches, strict=True)
         ]
+
+    def joined(self, parts: Sequence[Tensor]) -> list[Tensor]:
+        """One tensor (E, nᵢ) for each batch, from those of the groups."""
+        return [batch.joined([parts[k] for k in batch.groups]) for batch in self.batches]
+
+    def views(self, whole: Sequence[Tensor]) -> list[Tensor]:
+        """The parts (E, nᵢ) of the groups, from the tensors of the batches."""
+        pairs = zip(self.batches, whole, strict=True)
+        found = {k: part for batch, t in pairs for k, part in zip(batch.groups, batch.views(t), strict=True)}
+        return [found[k] for k in range(len(self.tables))]
 
     def scattered(self, parts: Sequence[Tensor]) -> Tensor:
         """Σ Uᵢᵀ pᵢ of shape (n,) for parts of shape (E, nᵢ)."""
-        flat = torch.cat(self._flattened(parts))
-        return flat.new_zeros(self.n).index_add_(0, self.flat, flat)
+        flat = torch.cat(self._flattened(parts)) if len(parts) > 1 else self._flattened(parts)[0]
+        total = flat.new_zeros(self.n + self._padded).index_add_(0, self.flat, flat)
+        return total[: self.n] if self._padded else total
 
     def assembled(self, blocks: Sequence[Tensor]) -> Tensor:
-        """Σ Uᵢᵀ Bᵢ Uᵢ as a sparse matrix (CSR) of shape (n, n), for symmetric Bᵢ (E, nᵢ, nᵢ) of the small groups."""
+        """Σ Uᵢᵀ Bᵢ Uᵢ as a sparse matrix (CSR) of shape (n, n), for symmetric Bᵢ (E, nᵢ, nᵢ) of the small batches."""
         rows, columns, places = self._pattern
         flat = torch.cat([block.movedim(0, 2).reshape(-1) for block in blocks])
-        values = flat.new_zeros(columns.numel()).index_add_(0, places, flat)
-        return _csr(rows, columns, values, self.n)
+        values = flat.new_zeros(columns.numel() + self._padded).index_add_(0, places, flat)
+        return _csr(rows, columns, values[: columns.numel()], self.n)
 
     @cached_property
     def wide(self) -> Incidence:
         """The groups that are not small."""
-        return Incidence([t for t, small in zip(self.tables, self.small, strict=True) if not small], self.n)
+        wide = [batch for batch in self.batches if not batch.small]
+        return Incidence([batch.tables[0] for batch in wide], self.n, [batch.convex for batch in wide])
 
     @cached_property
     def band(self) -> Band | None:
@@ -87,11 +106,14 @@ class Incidence:
     def _pattern(self) -> tuple[Tensor, Tensor, Tensor]:
         """Row pointers and columns of the assembled matrix, and where each entry of each Bᵢ goes."""
         keys: list[npt.NDArray[np.int64]] = []
-        for table, small in zip(self.tables, self.small, strict=True):
-            if small:
-                index = table.cpu().numpy().T
-                keys.append((index[:, None, :] * self.n + index[None, :, :]).reshape(-1))
+        for batch in self.batches:
+            if batch.small:
+                index = batch.table.cpu().numpy().T
+                key = index[:, None, :] * self.n + index[None, :, :]
+                outside = np.maximum(index[:, None, :], index[None, :, :]) == self.n
+                keys.append(np.where(outside, self.n**2, key).reshape(-1) if batch.padded else key.reshape(-1))
         found, places = np.unique(np.concatenate(keys), return_inverse=True)
+        found = found[: np.searchsorted(found, self.n**2)]
         rows = np.searchsorted(found, self.n * np.arange(self.n + 1))
         kind = np.int32 if max(self.n, len(found)) < 2**31 else np.int64  # products convert others every time
         device = self.tables[0].device

@@ -22,18 +22,21 @@ class Parts:
 
     Attributes:
         incidence: which variables they have.
-        gradients: ∇fᵢ of shape (E, nᵢ), one tensor for each group.
-        convex: whether a group was declared convex.
+        gradients: ∇fᵢ of shape (E, nᵢ), one tensor for each batch.
         P: the prolongation before the selection, or None.
     """
 
     incidence: Incidence
     gradients: tuple[Tensor, ...]
-    convex: tuple[bool, ...]
     P: LinearOperator | None = None
 
+    @property
+    def convex(self) -> tuple[bool, ...]:
+        """Whether the elements of a batch were declared convex."""
+        return self.incidence.convex
+
     def gathered(self, v: Tensor) -> list[Tensor]:
-        """Wᵢ v for all elements, (E, nᵢ) for each group."""
+        """Wᵢ v for all elements, (E, nᵢ) for each batch."""
         return self.incidence.gathered(v if self.P is None else self.P.matvec(v))
 
     def lowered(self, v: Tensor) -> Tensor:
@@ -54,7 +57,7 @@ class Parts:
 
 
 def changes(before: Sequence[Parts], after: Sequence[Parts]) -> list[Tensor]:
-    """The changes of all element gradients between two points, (E, nᵢ) for each group; zero where all is rounding.
+    """The changes of all element gradients between two points, (E, nᵢ) for each batch; zero where all is rounding.
 
     A change below a few roundings of the gradients themselves says nothing of the second derivatives.
     """

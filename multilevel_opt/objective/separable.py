@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from torch import Tensor
 from multilevel_opt.errors import InputError, ShapeError
 from multilevel_opt.ledger import Ledger
 from multilevel_opt.objective.base import Objective
+from multilevel_opt.objective.batches import Batch
 from multilevel_opt.objective.element_sum import ElementSum
 from multilevel_opt.objective.incidence import Incidence
 from multilevel_opt.objective.parts import Parts
@@ -127,7 +128,7 @@ class PartiallySeparable(Objective):
             if group.count and not (int(group.indices.min()) >= 0 and int(group.indices.max()) < n):
                 raise InputError(f"elements use variables outside 0..{n - 1}: their indices must be below n={n}")
         self.groups, self.n = tuple(groups), n
-        self.incidence = Incidence([group.indices for group in groups], n)
+        self.incidence = Incidence([group.indices for group in groups], n, [group.convex for group in groups])
 
     @property
     def work(self) -> float:
@@ -150,12 +151,11 @@ class PartiallySeparable(Objective):
         local = self._local(x, order)
         self.ledger.count("gradient", 3 * self.work)
         value = torch.stack([part.value for part in local]).sum()
-        gradient = self.incidence.scattered([part.gradient for part in local])
+        gradients = self.incidence.joined([part.gradient for part in local])
+        gradient = self.incidence.scattered(gradients)
         forms: list[Form] = [lambda: gradient]
         forms += [self._form(local, k) for k in range(1, order)]
-        convex = tuple(group.convex for group in self.groups)
-        parts = Parts(self.incidence, tuple(part.gradient for part in local), convex)
-        return Taylor(value, tuple(forms), parts=(parts,))
+        return Taylor(value, tuple(forms), parts=(Parts(self.incidence, tuple(gradients)),))
 
     def element_values(self, x: Tensor) -> list[Tensor]:
         """The values of the elements, one tensor (E,) for each group."""
@@ -203,15 +203,19 @@ class PartiallySeparable(Objective):
         return scipy.sparse.coo_array((entries, places), shape=(self.n, self.n)).tocsr()
 
     def _local(self, x: Tensor, order: int) -> list[_Local]:
-        found = self.incidence.gathered(x.detach())
-        each = zip(self.groups, found, self.incidence.small, strict=True)
-        return [_Local(group, u, order, small) for group, u, small in each]
+        found = self.incidence.views(self.incidence.gathered(x.detach()))
+        small = {k for batch in self.incidence.batches if batch.small for k in batch.groups}
+        return [_Local(group, u, order, k in small) for k, (group, u) in enumerate(zip(self.groups, found, strict=True))]
 
     def _form(self, local: Sequence[_Local], directions: int) -> Form:
+        def block(batch: Batch) -> Tensor:
+            return batch.squares([local[k].hessians for k in batch.groups])
+
+        batches = self.incidence.batches
         second = ElementSum(
             self.incidence,
-            [lambda part=part: part.hessians for part in local if part.small],  # type: ignore[misc]
-            [lambda u, part=part: part.form([u]) for part in local if not part.small],  # type: ignore[misc]
+            [partial(block, batch) for batch in batches if batch.small],
+            [local[batch.groups[0]].along for batch in batches if not batch.small],
         )
 
         def form(*vectors: Tensor) -> Tensor:
@@ -219,8 +223,9 @@ class PartiallySeparable(Objective):
             self.ledger.count("hvp", sum(part.cost(directions) for part in local), times=directions)
             if directions == 1:
                 return second.matvec(*vectors)
-            gathered = zip(*(self.incidence.gathered(v) for v in vectors), strict=True)
-            return self.incidence.scattered([part.form(u) for part, u in zip(local, gathered, strict=True)])
+            gathered = zip(*(self.incidence.views(self.incidence.gathered(v)) for v in vectors), strict=True)
+            parts = [part.along(*u) for part, u in zip(local, gathered, strict=True)]
+            return self.incidence.scattered(self.incidence.joined(parts))
 
         return form
 
@@ -238,8 +243,7 @@ class _Local:
         with torch.enable_grad():
             values = group.values(self._u)
             self._slopes = _derivative(values.sum(), self._u, None, create_graph=order > 1)
-        self.value, gradient = values.detach().sum(), self._slopes.detach()
-        self.gradient = gradient.T.contiguous().T if small else gradient
+        self.value, self.gradient = values.detach().sum(), self._slopes.detach()
 
     @cached_property
     def hessians(self) -> Tensor:
@@ -258,7 +262,7 @@ class _Local:
         product = 2.0 * self.group.count * self.group.size**2
         return product if "hessians" in vars(self) else product + 6.0 * self.group.work * self.group.size
 
-    def form(self, directions: Sequence[Tensor]) -> Tensor:
+    def along(self, *directions: Tensor) -> Tensor:
         """D^{k+1}fᵢ[Uᵢv₁, …, Uᵢv_k] for all elements, shape (E, nᵢ), for Uᵢv of that shape."""
         t = self._slopes
         with torch.enable_grad():

@@ -86,12 +86,12 @@ class SparseRows(Objective):
     def expand(self, x: Tensor, order: int) -> Taylor:
         if order > 1:
             return self._sum.expand(x, order)
-        gradients = self.element_gradients(x)
+        gradients = self.incidence.joined(self.element_gradients(x))
         gradient = self.incidence.scattered(gradients)
         with torch.no_grad():
             value = self.function(x).sum()
         self.ledger.count("gradient", 0.0)
-        parts = Parts(self.incidence, tuple(gradients), (False,) * len(gradients))
+        parts = Parts(self.incidence, tuple(gradients))
         return Taylor(value, (lambda: gradient,), parts=(parts,))
 
     def element_gradients(self, x: Tensor) -> list[Tensor]:
@@ -106,7 +106,9 @@ class SparseRows(Objective):
             point, v = _near(x, seed), _near(torch.zeros_like(x), 10 + seed)
             direct = _derivatives(self.function, point, v[None])[0]
             ours = torch.zeros_like(direct)
-            parts = zip(self.element_gradients(point), self.incidence.gathered(v), self._places, strict=True)
+            parts = zip(
+                self.element_gradients(point), self.incidence.views(self.incidence.gathered(v)), self._places, strict=True
+            )
             for gradient, u, (_, rows) in parts:
                 ours[rows] = (gradient * u).sum(1)
             worst = max(worst, float((ours - direct).norm() / direct.norm().clamp_min(1e-300)))

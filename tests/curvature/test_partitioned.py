@@ -87,7 +87,7 @@ def assembled(f: PartiallySeparable, update: QuasiNewton, x: Tensor, steps: list
 @pytest.mark.parametrize("small", [32, 1])
 @pytest.mark.parametrize("name", UPDATES)
 def test_it_is_the_assembled_matrix(name: str, small: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("multilevel_opt.objective.incidence.SMALL", small)
+    monkeypatch.setattr("multilevel_opt.objective.batches.SMALL", small)
     f, x, steps = PartiallySeparable(groups(), N), vector(), [vector() for _ in range(6)]
     curvature, model = path(f, Partitioned(UPDATES[name]), x, steps)
     expected = assembled(f, UPDATES[name], x, steps)
@@ -112,9 +112,9 @@ def test_every_element_satisfies_its_secant_equation(name: str) -> None:
     f, x, steps = PartiallySeparable(groups()[1:3], N), vector(), [vector(), vector()]
     curvature, _ = path(f, Partitioned(UPDATES[name]), x, steps)
     points = [x + steps[0], x + steps[0] + steps[1]]
-    change = [b - a for a, b in zip(*(f.element_gradients(point) for point in points), strict=True)]
-    for group, learned, y in zip(f.groups, curvature.known, change, strict=True):
-        s = group.gathered(steps[1])
+    before, after = (f.incidence.joined(f.element_gradients(point)) for point in points)
+    for s, learned, old, new in zip(f.incidence.gathered(steps[1]), curvature.known, before, after, strict=True):
+        y = new - old
         used = learned.matrices.store.refused == 0
         assert bool(used.any())
         product = learned.matrices.form(y).matvec(s)
@@ -152,7 +152,8 @@ def test_convex_groups_may_have_an_update_of_their_own() -> None:
     f, x, steps = PartiallySeparable(groups(), N), vector(), [3 * vector() for _ in range(4)]
     curvature, _ = path(f, Partitioned(SR1(), convex=BFGS()), x, steps)
     assert curvature.name == "pcs"
-    assert [type(group.matrices) for group in curvature.known] == [SR1, BFGS, SR1, SR1]
+    assert [batch.groups for batch in f.incidence.batches] == [(2, 0, 3), (1,)]
+    assert [type(batch.matrices) for batch in curvature.known] == [SR1, BFGS]
     assert float(torch.linalg.eigvalsh(curvature.known[1].matrices.store.matrix).min()) > 0
 
 

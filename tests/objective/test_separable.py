@@ -78,7 +78,7 @@ def test_forms_are_those_of_the_plain_function(name: str) -> None:
 def test_products_of_hessians_and_blocks_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     f, x, v = PartiallySeparable(GROUPS["all"], N), vector(0), vector(1)
     stored = f.expand(x, 2).forms[1](v)
-    monkeypatch.setattr("multilevel_opt.objective.incidence.SMALL", 0)
+    monkeypatch.setattr("multilevel_opt.objective.batches.SMALL", 0)
     by_products = PartiallySeparable(GROUPS["all"], N).expand(x, 2).forms[1](v)
     torch.testing.assert_close(by_products, stored, rtol=1e-13, atol=1e-13)
 
