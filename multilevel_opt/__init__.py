@@ -34,6 +34,7 @@ from multilevel_opt.multilevel import Multilevel
 from multilevel_opt.neurons import subnetwork, widths
 from multilevel_opt.objective.base import Function, Objective
 from multilevel_opt.objective.least_squares import LeastSquares
+from multilevel_opt.objective.merging import merged
 from multilevel_opt.objective.residual import Residual
 from multilevel_opt.objective.row_loss import RowLoss
 from multilevel_opt.objective.samples import Samples
@@ -151,6 +152,7 @@ __all__ = [
     "geometric",
     "laplacian",
     "least_squares",
+    "merged",
     "method",
     "minimize",
     "optim",

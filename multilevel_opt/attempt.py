@@ -51,7 +51,7 @@ def attempt(f: Objective, state: State, step: Step, order: int, likely: bool) ->
     slope = float(state.model.gradient @ step.s)
     trial = Trial(decrease if finite else -inf, step.predicted, float(step.s.norm()), step.on_boundary, slope)
     known = state.best
-    state = replace(state, best=(loss, x) if finite and loss < known[0] else known, moved=False)
+    state = state.changed(best=(loss, x) if finite and loss < known[0] else known, moved=False)
     if not finite:
         return state, trial, "the objective is not finite at the trial point"
     if not state.globalization.accepts(trial):
@@ -64,7 +64,7 @@ def attempt(f: Objective, state: State, step: Step, order: int, likely: bool) ->
     norm = state.region.criticality(x, model.gradient)
     if not isfinite(norm):
         note = "the gradient is not finite at the trial point"
-        return replace(state, best=known), replace(trial, decrease=-inf), note
+        return state.changed(best=known), replace(trial, decrease=-inf), note
     return state.moved_to(x, model, loss, norm, trial.decrease, f.ledger), trial, ""
 
 
@@ -76,8 +76,8 @@ def polish(f: Objective, state: State, step: Step, order: int) -> State:
     rounding = torch.finfo(x.dtype).eps * abs(state.loss)
     decrease = _decrease(state, model, loss, step) if f.joint else state.loss - loss
     if not (decrease >= -4 * rounding and norm < 0.5 * state.gradient_norm):
-        return replace(state, moved=False, failure=Status.STALLED)
-    return replace(state.moved_to(x, model, loss, norm, decrease, f.ledger), best=(loss, x))
+        return state.changed(moved=False, failure=Status.STALLED)
+    return state.moved_to(x, model, loss, norm, decrease, f.ledger).changed(best=(loss, x))
 
 
 def _decrease(state: State, model: Taylor, loss: float, step: Step) -> float:

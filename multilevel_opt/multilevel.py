@@ -108,7 +108,7 @@ class Multilevel:
             after = self._paced(after, spent, coarse=transfer is not None)
             if transfer is None:
                 gain = (state.loss - after.loss) / max(abs(state.loss), 1e-300)
-                after = replace(after, gain=gain, contraction=after.gradient_norm / max(state.gradient_norm, 1e-300))
+                after = after.changed(gain=gain, contraction=after.gradient_norm / max(state.gradient_norm, 1e-300))
         if level == 0:
             recorder.measure(after.x)
         recorder.record(
@@ -150,14 +150,14 @@ class Multilevel:
     def _paced(self, state: State, spent: tuple[float, float], coarse: bool) -> State:
         """Choose how many Taylor steps come before the next coarse step, from progress per flop."""
         if not coarse:
-            return replace(state, phase=(state.phase[0] + spent[0], state.phase[1] + spent[1]))
+            return state.changed(phase=(state.phase[0] + spent[0], state.phase[1] + spent[1]))
         interval = max(state.interval, self.cycle.shortest_wait)
         if self.cycle.longest_wait and state.phase[1] > 0 and spent[1] > 0:
             pays = spent[0] / spent[1] >= state.phase[0] / state.phase[1]
             interval = (
                 max(self.cycle.shortest_wait, interval // 2) if pays else min(2 * interval, self.cycle.longest_wait)
             )
-        return replace(state, wait=interval, interval=interval, phase=(0.0, 0.0))
+        return state.changed(wait=interval, interval=interval, phase=(0.0, 0.0))
 
     def _useful_transfer(self, f: Objective, state: State, hierarchy: Hierarchy) -> TransferOperator | None:
         """The transfer operator of the level below if a coarse step is due and useful."""
@@ -177,15 +177,15 @@ class Multilevel:
         self, f: Objective, state: State, levels: Hierarchy, ledgers: Sequence[Ledger]
     ) -> tuple[State, Outcome]:
         """Minimize the local model, moving σ or Δ until a trial point is accepted."""
-        state = replace(state, wait=max(0, state.wait - 1))
+        state = state.changed(wait=max(0, state.wait - 1))
         outcome = Outcome(-inf, 0)
         finite, room = 0, state.room()
         for trials in range(1, self.cycle.max_trials + 1):
             prepared = state.prepared or self._prepared(state, levels, ledgers)
-            state = replace(state, prepared=prepared)
+            state = state.changed(prepared=prepared)
             step = prepared.solve(state.globalization.within(room))
             if step is None:
-                state = replace(state, globalization=state.globalization.update(Trial(-inf, 1.0, 0.0)))
+                state = state.changed(globalization=state.globalization.update(Trial(-inf, 1.0, 0.0)))
                 continue
             rounding = resolution(f, state)
             if 0 <= step.predicted <= 10 * rounding:
@@ -198,13 +198,13 @@ class Multilevel:
             state, trial, note = attempt(f, state, step, self.order, likely=False)
             outcome = Outcome(trial.ratio, trials, note)
             finite += isfinite(trial.decrease)
-            state = replace(state, globalization=state.globalization.update(trial))
+            state = state.changed(globalization=state.globalization.update(trial))
             if state.moved:
                 return state, outcome
             if state.globalization.exhausted or trial.step_norm <= 1e-16 * float(state.x.norm()):
                 break
         failure = Status.STALLED if finite else Status.NON_FINITE
-        return replace(state, moved=False, failure=failure), outcome
+        return state.changed(moved=False, failure=failure), outcome
 
     def _prepared(self, state: State, levels: Hierarchy, ledgers: Sequence[Ledger]) -> Prepared:
         """The local model made ready, by the smoother where grids lie below and nothing bounds x."""
@@ -252,17 +252,17 @@ class Multilevel:
         room = state.globalization.room(norm)
         own = replace(own, globalization=state.globalization.coarsened(own.globalization, norm))
         solver = self.replace(cycle=self.cycle.below(level, state.visits)) if self.cycle.shape == "F" else self
-        state = replace(state, visits=state.visits + 1, moved=False)
+        state = state.changed(visits=state.visits + 1, moved=False)
         try:
             region = state.region.coarse(transfer, state.x, start)
             inner = solver.init(mu, start, (own, *rest), region)
         except NonFiniteError:
             return state, Outcome(-inf, 0, "the coarse model is not finite at its start point")
         if isfinite(room):
-            inner = replace(inner, ball=(start, room))
+            inner = inner.changed(ball=(start, room))
         stop = solver._enough(inner, not hierarchy.coarser.levels) | Displacement(room)
         final, _ = drive(solver, mu, inner, hierarchy.coarser, recorder, stop, level + 1)
-        state = replace(state, below=final.kept)
+        state = state.changed(below=final.kept)
         if final.x is inner.x:
             return state, Outcome(-inf, 0, "the coarse level found no decrease")
         alpha = 1.0 if below.objective is None else transfer.scale  # a Galerkin model is f itself, not α f
@@ -272,7 +272,7 @@ class Multilevel:
         recorder.ledgers[level + 1].work(6.0 * transfer.nnz)  # the gradient and the point down, the step up
         state, trial, note = attempt(f, state, step, self.order, likely=below.objective is None)
         if trial.predicted > 10 * resolution(f, state):  # the ratio of smaller ones says nothing
-            state = replace(state, globalization=state.globalization.after_coarse(trial))
+            state = state.changed(globalization=state.globalization.after_coarse(trial))
         return state, Outcome(trial.ratio, 1, note)
 
     def _enough(self, inner: State, coarsest: bool) -> Stop:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import inf, log
+from typing import Any
 
 from torch import Tensor
 
@@ -172,11 +173,17 @@ class State:
         """What this level and those below keep, finest first."""
         return Kept(self.globalization, self.curvature), *self.below
 
+    def changed(self, **fields: Any) -> State:
+        """The state with other values of some fields, at once: ``dataclasses.replace`` looks at each of the fields."""
+        other = object.__new__(State)
+        vars(other).update(vars(self))
+        vars(other).update(fields)
+        return other
+
     def moved_to(self, x: Tensor, model: Taylor, loss: float, norm: float, decrease: float, ledger: Ledger) -> State:
         """The state after an accepted step, with the model at the new iterate completed by the new curvature."""
         curvature = self.curvature.taught(x - self.x, self.model, model)
-        return replace(
-            self,
+        return self.changed(
             x=x,
             loss=loss,
             model=curvature.completed(model, ledger),
@@ -191,7 +198,7 @@ class State:
     def taught(self, x: Tensor, model: Taylor, ledger: Ledger) -> State:
         """The state after a rejected trial point x with this model, for curvatures that learn from those."""
         curvature = self.curvature.taught(x - self.x, self.model, model)
-        return replace(self, model=curvature.completed(self.model, ledger), curvature=curvature, prepared=None)
+        return self.changed(model=curvature.completed(self.model, ledger), curvature=curvature, prepared=None)
 
     def room(self) -> float:
         """How far the next step may go: what is left of the ball, δ ≤ Δ − ‖x − x₀‖."""

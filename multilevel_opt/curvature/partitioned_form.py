@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
+import scipy.sparse
 import torch
 from torch import Tensor
 
 from multilevel_opt.curvature.forms import SymmetricForm
+from multilevel_opt.errors import UnsupportedCombination
 from multilevel_opt.linalg.banded import Band
 from multilevel_opt.linalg.krylov import steihaug
 from multilevel_opt.linalg.operator import Product
@@ -62,21 +64,28 @@ class PartitionedForm:
         return self._sum([term.norm_bound() for term in self._terms]).amax()
 
     def factored(self, v: Tensor, shift: float = 0.0) -> Tensor | None:
-        """(B + σI)⁻¹v by a factorization within a narrow band; None without one or where it is not positive definite."""
+        """(B + σI)⁻¹v by factors within a narrow band; None without one, or where it is not positive definite."""
         return self._terms[0].elements.solve(v, shift) if self.solve_flops else None
 
     def solve(self, v: Tensor, shift: float = 0.0, tolerance: float = 1e-12) -> Tensor:
-        """(B + σI)⁻¹ v: directly up to 500 unknowns, beyond by conjugate gradients preconditioned by the diagonal.
+        """(B + σI)⁻¹ v.
+
+        By factors within a narrow band where B has one and B + σI is positive definite, otherwise up to 500 unknowns by
+        a dense factorization and beyond by conjugate gradients with the diagonal as preconditioner. Elements overlap,
+        so their matrices cannot be inverted one by one.
 
         Returns:
             A tensor of shape (n,); NaN where the matrix is singular or, beyond 500 unknowns, not positive definite.
         """
+        found = self.factored(v, shift)
+        if found is not None:
+            return found
         if v.numel() <= DIRECT:
             solution: Tensor = torch.linalg.solve_ex(self.dense() + shift * torch.diag(torch.ones_like(v)), v)[0]
             return solution
         root = (self.diagonal() + shift).rsqrt()
-        found = steihaug(lambda u: root * (self.matvec(root * u) + shift * root * u), -root * v, tol=tolerance)
-        x = root * found.step
+        steps = steihaug(lambda u: root * (self.matvec(root * u) + shift * root * u), -root * v, tol=tolerance)
+        x = root * steps.step
         good = (self.matvec(x) + shift * x - v).norm() <= tolerance**0.5 * v.norm()
         return torch.where(good, x, torch.full_like(x, torch.nan))
 
@@ -84,6 +93,15 @@ class PartitionedForm:
         """The matrix as ``scipy.sparse.linalg.LinearOperator``."""
         n = self._like.numel()
         return Product((n, n), self.matvec, self.matvec).to_scipy(self._like)
+
+    def to_sparse(self) -> Any:
+        """The matrix as ``scipy.sparse.csr_array``.
+
+        Raises:
+            UnsupportedCombination: elements of more than 32 variables are never written out, and on Galerkin levels
+                the matrix is not sparse.
+        """
+        return sum((term.sparse() for term in self._terms[1:]), self._terms[0].sparse())
 
     def _sum(self, vectors: Sequence[Tensor]) -> Tensor:
         return sum(vectors[1:], vectors[0]) if vectors else torch.zeros_like(self._like)
@@ -130,10 +148,22 @@ class _Term:
         P, B = self.parts.P, self.elements.dense(self.parts.gradients[0])
         return B if P is None else P.after(P.after(B).T)
 
+    def sparse(self) -> Any:
+        if self.parts.P is not None or not all(self.parts.incidence.small):
+            raise UnsupportedCombination(
+                "a matrix with elements of more than 32 variables, or on a Galerkin level, is not written out as sparse "
+                "numbers: use to_scipy() or dense()"
+            )
+        matrix = self.elements.matrix
+        parts = (matrix.values(), matrix.col_indices(), matrix.crow_indices())
+        return scipy.sparse.csr_array(tuple(t.cpu().numpy() for t in parts), shape=tuple(matrix.shape))
+
     def norm_bound(self) -> Tensor:
         """For each variable the sum of the norms of its elements; with P the largest of them times ‖P‖²."""
         bounds = [form.norm_bound()[:, None] for form in self.forms]
-        spread = [b.expand(batch.count, batch.size) for b, batch in zip(bounds, self.parts.incidence.batches, strict=True)]
+        spread = [
+            b.expand(batch.count, batch.size) for b, batch in zip(bounds, self.parts.incidence.batches, strict=True)
+        ]
         own, P = self.parts.incidence.scattered(spread), self.parts.P
         if P is None:
             return own

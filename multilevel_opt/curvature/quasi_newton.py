@@ -217,4 +217,4 @@ class QuasiNewton(ABC):
 
     @abstractmethod
     def _absorbed(self, store: Any, s: Tensor, pair: Pair, admitted: Tensor) -> Any:
-        """The store after the pairs whose steps are s of shape (E, n); of use where ``admitted`` of shape (E,) holds."""
+        """The store after the pairs with steps s, (E, n); of use where ``admitted`` of shape (E,) holds."""

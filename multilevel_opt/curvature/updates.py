@@ -90,7 +90,7 @@ class Pair:
 
     @cached_property
     def rest(self) -> Tensor:
-        """y − Bs, shape (E, k)."""
+        """Y − Bs, shape (E, k)."""
         return self.y - self.c
 
     @cached_property

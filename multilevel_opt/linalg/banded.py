@@ -31,15 +31,13 @@ class Band:
         n: size.
         width: k, the largest distance from the diagonal.
         order: variables in the order of the rows of the band, int64 of shape (n,); None for their own.
-        source: which entries lie on or below the diagonal, int64.
-        target: where they go in the array (k + 1, n) of the diagonals.
+        source: where the diagonals (k + 1, n) find their numbers, int64: an entry, or how many there are for a zero.
     """
 
     n: int
     width: int
     order: Numbers | None
-    source: Numbers
-    target: Numbers
+    source: Tensor
 
     @classmethod
     def of(cls, pattern: Any) -> Band | None:
@@ -56,8 +54,10 @@ class Band:
         width = int(below.max(initial=0))
         if width > WIDEST:
             return None
-        source = np.flatnonzero(below >= 0)
-        return cls(n, width, order, source, below[source] * n + columns[source])
+        source = np.full((width + 1, n), len(rows))
+        kept = np.flatnonzero(below >= 0)
+        source[below[kept], columns[kept]] = kept
+        return cls(n, width, order, torch.as_tensor(source.reshape(-1)))
 
     @property
     def flops(self) -> float:
@@ -66,9 +66,10 @@ class Band:
 
     def solve(self, values: Tensor, v: Tensor, shift: float = 0.0) -> Tensor | None:
         """(A + σI)⁻¹v, shape (n,), for the entries of A; None where A + σI is not positive definite, or not finite."""
-        diagonals = np.zeros((self.width + 1, self.n), dtype=values.numpy().dtype)
-        diagonals.reshape(-1)[self.target] = values.numpy()[self.source]
-        diagonals[0] += shift
+        whole = torch.nn.functional.pad(values, (0, 1)).index_select(0, self.source)
+        diagonals = whole.numpy().reshape(self.width + 1, self.n)
+        if shift:
+            diagonals[0] += shift
         right = v.numpy() if self.order is None else v.numpy()[self.order]
         try:
             found = scipy.linalg.solveh_banded(diagonals, right, overwrite_ab=True, lower=True, check_finite=False)

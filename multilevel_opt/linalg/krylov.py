@@ -77,7 +77,9 @@ def steihaug(
             curvature += shift / scale * float(d @ d)
         alpha = rr / curvature if curvature > 0 else inf
         if curvature <= 0 and radius == inf:
-            return CGResult(-gradient, hd * scale, products, False) if products == 1 else CGResult(s, hs, products, False)
+            return (
+                CGResult(-gradient, hd * scale, products, False) if products == 1 else CGResult(s, hs, products, False)
+            )
         following = s.add(d, alpha=alpha) if alpha < inf else s
         if alpha == inf or (radius < inf and _length(following) >= radius):
             tau = to_boundary(s, d, radius)

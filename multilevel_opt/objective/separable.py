@@ -205,7 +205,9 @@ class PartiallySeparable(Objective):
     def _local(self, x: Tensor, order: int) -> list[_Local]:
         found = self.incidence.views(self.incidence.gathered(x.detach()))
         small = {k for batch in self.incidence.batches if batch.small for k in batch.groups}
-        return [_Local(group, u, order, k in small) for k, (group, u) in enumerate(zip(self.groups, found, strict=True))]
+        return [
+            _Local(group, u, order, k in small) for k, (group, u) in enumerate(zip(self.groups, found, strict=True))
+        ]
 
     def _form(self, local: Sequence[_Local], directions: int) -> Form:
         def block(batch: Batch) -> Tensor:

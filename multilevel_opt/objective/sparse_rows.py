@@ -107,7 +107,10 @@ class SparseRows(Objective):
             direct = _derivatives(self.function, point, v[None])[0]
             ours = torch.zeros_like(direct)
             parts = zip(
-                self.element_gradients(point), self.incidence.views(self.incidence.gathered(v)), self._places, strict=True
+                self.element_gradients(point),
+                self.incidence.views(self.incidence.gathered(v)),
+                self._places,
+                strict=True,
             )
             for gradient, u, (_, rows) in parts:
                 ours[rows] = (gradient * u).sum(1)

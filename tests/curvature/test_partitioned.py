@@ -24,6 +24,7 @@ UPDATES: dict[str, QuasiNewton] = {
     "lbfgs": LBFGS(memory=3),
     "lsr1": LSR1(memory=3),
     "lse": LSE(memory=3),
+    "damped": LBFGS(memory=3, damping=0.2),
     "lbfgs-wide": LBFGS(memory=1),
     "lsr1-wide": LSR1(memory=1),
 }
@@ -97,6 +98,11 @@ def test_it_is_the_assembled_matrix(name: str, small: int, monkeypatch: pytest.M
     torch.testing.assert_close(model.hessian(), expected, rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(B.diagonal(), expected.diagonal(), rtol=1e-10, atol=1e-10)
     np.testing.assert_allclose(B.to_scipy() @ v.numpy(), (expected @ v).numpy(), rtol=1e-10, atol=1e-10)
+    if small == 32:
+        np.testing.assert_allclose(B.to_sparse().toarray(), expected.numpy(), rtol=1e-10, atol=1e-10)
+    else:
+        with pytest.raises(mlo.UnsupportedCombination, match="more than 32 variables"):
+            B.to_sparse()
     assert float(torch.linalg.matrix_norm(expected, 2)) <= float(B.norm_bound()) * (1 + 1e-12)
     shift = 2 * float(B.norm_bound())
     solution = torch.linalg.solve(expected + shift * torch.eye(N), v)
@@ -107,7 +113,46 @@ def test_it_is_the_assembled_matrix(name: str, small: int, monkeypatch: pytest.M
         assert bool(torch.isnan(B.solve(v, 0.0)).all()) or torch.allclose(expected @ B.solve(v, 0.0), v, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", UPDATES)
+def chain(n: int) -> PartiallySeparable:
+    """A chain, its variables in no order."""
+    at = torch.randperm(n)
+    bends = Elements(at[torch.arange(n - 2)[:, None] + torch.arange(3)], waves)
+    return PartiallySeparable([bends, Elements(at[:1, None], lambda u: u[:, 0] ** 2)], n)
+
+
+@pytest.mark.parametrize("name", ["bfgs", "lsr1", "lse"])
+def test_a_chain_is_solved_within_its_band(name: str) -> None:
+    f, x, steps = chain(40), vector(40), [vector(40) for _ in range(4)]
+    curvature, model = path(f, Partitioned(UPDATES[name]), x, steps)
+    B, v, expected = curvature.form(model), vector(40), model.hessian()
+    shift = max(0.0, 0.1 - float(torch.linalg.eigvalsh(expected)[0]))
+    found = B.factored(v, shift)
+    assert found is not None
+    torch.testing.assert_close(
+        found, torch.linalg.solve(expected + shift * torch.eye(40, dtype=v.dtype), v), rtol=1e-9, atol=1e-10
+    )
+    torch.testing.assert_close(B.solve(v, shift), found)
+    assert B.factored(v, -2 * float(B.norm_bound())) is None
+
+
+def test_newton_steps_by_factors_are_those_of_conjugate_gradients() -> None:
+    f, x = chain(40), vector(40)
+    _, model = path(f, Partitioned(BFGS()), x, [0.3 * vector(40) for _ in range(4)])
+    by_products = mlo.Taylor(model.value, (model.forms[0], model.forms[1].products))  # type: ignore[attr-defined]
+    one, two = (mlo.Steihaug(forcing=1e-13).prepare(made) for made in (model, by_products))
+    for radius in (1e3, 0.1):
+        ball = mlo.TrustRegion(radius=radius)
+        step, other = one.solve(ball), two.solve(ball)
+        assert step is not None
+        assert other is not None
+        torch.testing.assert_close(step.s, other.s, rtol=1e-6, atol=1e-8)
+        assert step.predicted == pytest.approx(other.predicted, rel=1e-8)
+        assert step.on_boundary == other.on_boundary == (radius == 0.1)
+    assert "factorization" in mlo.Steihaug().describe(model)
+    assert "factorization" not in mlo.Steihaug().describe(by_products)
+
+
+@pytest.mark.parametrize("name", [name for name in UPDATES if name != "damped"])
 def test_every_element_satisfies_its_secant_equation(name: str) -> None:
     f, x, steps = PartiallySeparable(groups()[1:3], N), vector(), [vector(), vector()]
     curvature, _ = path(f, Partitioned(UPDATES[name]), x, steps)

@@ -8,6 +8,8 @@ from problems.subdomains import Subdomains
 from problems.surface_elements import MinimalSurfaceElements
 from problems.surfaces import MinimalSurface
 
+BASES = {"tr2": mlo.TR2, "ar2": mlo.AR2}
+
 
 @pytest.mark.parametrize("boundary", ["saddle", "waves", "hump"])
 def test_the_surface_by_elements_is_the_surface(boundary: str) -> None:
@@ -32,6 +34,16 @@ def test_partitioned_steps_find_the_surface(name: str, levels: int) -> None:
     assert found.success
     assert found.fun == pytest.approx(exact.fun, rel=1e-10)
     assert {event.level for event in found.history} == set(range(levels))
+
+
+@pytest.mark.parametrize("base", ["tr2", "ar2"])
+def test_partitioned_steps_take_cycles_of_three_grids(base: str) -> None:
+    problem = MinimalSurfaceElements(n=15)
+    solver = mlo.with_curvature(BASES[base], mlo.CURVATURES["plse"])
+    stop = mlo.GradientNorm(1e-6) | mlo.MaxIterations(80)
+    found = mlo.minimize(problem.objective, problem.x0, solver, hierarchy=problem.hierarchy(3), stop=stop)
+    assert found.success
+    assert {event.level for event in found.history} == {0, 1, 2}
 
 
 def test_secant_curvature_of_one_vector_takes_cycles_on_grids() -> None:
@@ -66,3 +78,17 @@ def test_a_network_in_pieces_is_trained_by_partitioned_steps() -> None:
     assert reached["pse"] < reached["lbfgs"]
     with pytest.raises(mlo.InputError, match="give at least 2"):
         Subdomains(networks=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "base", "levels"),
+    [("plbfgs", "tr2", 1), ("plsr1", "ar2", 1), ("plse", "tr2", 1), ("plse", "tr2", 2), ("plbfgs", "ar2", 2)],
+)
+def test_a_loss_of_an_equation_decreases_on_one_and_two_levels(name: str, base: str, levels: int) -> None:
+    problem = Subdomains(networks=3, width=3, points=3, frequency=3)
+    solver = mlo.with_curvature(BASES[base], mlo.CURVATURES[name])
+    hierarchy = mlo.random_subspace(problem.x0, levels)
+    found = mlo.minimize(problem.objective, problem.x0, solver, hierarchy=hierarchy, stop=mlo.MaxIterations(12))
+    assert found.fun < 0.5 * float(problem.objective(problem.x0))
+    assert {event.level for event in found.history} == set(range(levels))
+    assert found.ledgers[0].counts["hvp"] == 0
