@@ -151,8 +151,8 @@ class _Term:
     def sparse(self) -> Any:
         if self.parts.P is not None or not all(self.parts.incidence.small):
             raise UnsupportedCombination(
-                "a matrix with elements of more than 32 variables, or on a Galerkin level, is not written out as sparse "
-                "numbers: use to_scipy() or dense()"
+                "a matrix with elements of more than 32 variables, or on a Galerkin level, is not written "
+                "out: use to_scipy() or dense()"
             )
         matrix = self.elements.matrix
         parts = (matrix.values(), matrix.col_indices(), matrix.crow_indices())

@@ -1,7 +1,7 @@
 """Second-order trust-region step by truncated conjugate gradients (Steihaug 1983).
 
-A second form that can be factorized cheaply is: where H is positive definite and Newton's step lies in the ball, it is
-the minimizer there, and no iteration is needed.
+A second form that can be factorized cheaply is. Where H is positive definite no iteration is needed then: Newton's step
+is the minimizer if it lies in the ball, and otherwise the dogleg (Powell 1970) leads towards it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from multilevel_opt.globalization import TrustRegion
-from multilevel_opt.linalg.krylov import steihaug
+from multilevel_opt.linalg.krylov import steihaug, to_boundary
 from multilevel_opt.objective.taylor import Taylor
 from multilevel_opt.subproblem.base import Step
 
@@ -37,7 +37,7 @@ class Steihaug:
         return _Ball(model, self)
 
     def describe(self, model: Taylor) -> str:
-        first = "" if _factorized(model) is None else "Newton's step by a factorization, outside the ball "
+        first = "" if _factorized(model) is None else "dogleg by a factorization; without one "
         return first + "truncated conjugate gradients"
 
 
@@ -57,8 +57,9 @@ class _Ball:
         return (Step(s, predicted), float(torch.linalg.vector_norm(s))) if predicted > 0 else None
 
     def solve(self, globalization: TrustRegion) -> Step | None:
-        if self.newton is not None and self.newton[1] <= globalization.scalar:
-            return self.newton[0]
+        if self.newton is not None:
+            step, length = self.newton
+            return step if length <= globalization.scalar else self._dogleg(step.s, globalization.scalar)
         g, zero = self.model.gradient, torch.zeros_like(self.model.gradient)
         out = steihaug(
             lambda v: self.model.hvp(zero, v),
@@ -69,6 +70,16 @@ class _Ball:
         )
         predicted = -float(g @ out.step + 0.5 * (out.step @ out.product))
         return Step(out.step, predicted, out.on_boundary)
+
+    def _dogleg(self, newton: Tensor, radius: float) -> Step:
+        """Where the path from zero over the minimizer along −g to Newton's step, outside, leaves the ball."""
+        g, second = self.model.gradient, self.model.forms[1]
+        gg, bent = float(g @ g), float(g @ second(g))
+        cauchy = g * (-gg / bent)
+        s = g * (-radius / sqrt(gg))
+        if float(torch.linalg.vector_norm(cauchy)) < radius:
+            s = cauchy.add(newton - cauchy, alpha=to_boundary(cauchy, newton - cauchy, radius))
+        return Step(s, -float(g @ s + 0.5 * (s @ second(s))), True)
 
 
 def _factorized(model: Taylor) -> Callable[[Tensor], Tensor | None] | None:

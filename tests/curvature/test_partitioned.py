@@ -135,19 +135,24 @@ def test_a_chain_is_solved_within_its_band(name: str) -> None:
     assert B.factored(v, -2 * float(B.norm_bound())) is None
 
 
-def test_newton_steps_by_factors_are_those_of_conjugate_gradients() -> None:
+def test_steps_by_factors_are_those_of_conjugate_gradients_or_better_than_cauchys() -> None:
     f, x = chain(40), vector(40)
     _, model = path(f, Partitioned(BFGS()), x, [0.3 * vector(40) for _ in range(4)])
     by_products = mlo.Taylor(model.value, (model.forms[0], model.forms[1].products))  # type: ignore[attr-defined]
     one, two = (mlo.Steihaug(forcing=1e-13).prepare(made) for made in (model, by_products))
-    for radius in (1e3, 0.1):
-        ball = mlo.TrustRegion(radius=radius)
-        step, other = one.solve(ball), two.solve(ball)
-        assert step is not None
-        assert other is not None
-        torch.testing.assert_close(step.s, other.s, rtol=1e-6, atol=1e-8)
-        assert step.predicted == pytest.approx(other.predicted, rel=1e-8)
-        assert step.on_boundary == other.on_boundary == (radius == 0.1)
+    far, near = mlo.TrustRegion(radius=1e3), mlo.TrustRegion(radius=0.1)
+    step, other = one.solve(far), two.solve(far)
+    assert step is not None
+    assert other is not None
+    torch.testing.assert_close(step.s, other.s, rtol=1e-6, atol=1e-8)
+    assert step.predicted == pytest.approx(other.predicted, rel=1e-8)
+    step, g = one.solve(near), model.gradient
+    assert step is not None
+    assert step.on_boundary
+    assert float(step.s.norm()) == pytest.approx(0.1, rel=1e-12)
+    cauchy = -g * min(0.1 / float(g.norm()), float(g @ g) / float(g @ model.forms[1](g)))
+    assert step.predicted >= float(model.value - model(cauchy)) * (1 - 1e-12)
+    assert step.predicted == pytest.approx(float(model.value - model(step.s)), rel=1e-9)
     assert "factorization" in mlo.Steihaug().describe(model)
     assert "factorization" not in mlo.Steihaug().describe(by_products)
 
