@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -86,13 +86,13 @@ class Window(Store):
         return named | {"steps": _stacked([t.s for t in slots]), "changes": _stacked([t.change.y for t in slots])}
 
     def with_tensors(self, tensors: Mapping[str, Tensor]) -> Self:
-        named = {name: tensors[name] for name in ("count", "refused", "scale", "matrix")}
+        named: dict[str, Any] = {name: tensors[name] for name in ("count", "refused", "scale", "matrix")}
         pairs = zip(tensors["steps"].unbind(1), tensors["changes"].unbind(1), strict=True)
         return replace(self, **named, slots=tuple(Slot.of(s, y) for s, y in pairs))
 
     def chosen(self, mask: Tensor, other: Self) -> Self:
         wide, single = mask[:, None], ("count", "refused", "scale")
-        named = {name: torch.where(mask, getattr(self, name), getattr(other, name)) for name in single}
+        named: dict[str, Any] = {name: torch.where(mask, getattr(self, name), getattr(other, name)) for name in single}
         length = max(len(self.slots), len(other.slots))
         slots = [
             Slot(

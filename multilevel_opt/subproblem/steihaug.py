@@ -83,4 +83,5 @@ class _Ball:
 
 
 def _factorized(model: Taylor) -> Callable[[Tensor], Tensor | None] | None:
-    return getattr(model.forms[1], "solve", None) if model.order == 2 else None
+    solve: Callable[[Tensor], Tensor | None] | None = getattr(model.forms[-1], "solve", None)
+    return solve if model.order == 2 else None
