@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from benchmarks import (
+    algebra,
     bounds,
     coarsening,
     damping,
@@ -48,6 +49,7 @@ BENCHMARKS: dict[str, Callable[[Sequence[int]], None]] = {
     "mgh": mgh.run,
     "studies": studies.run,
     "training": training.run,
+    "algebra": algebra.run,
 }
 
 DEFAULT = ("iteration", "jacobian", "levels", "peers", "studies")

@@ -99,7 +99,7 @@ class Account:
         if not isinstance(data, dict) or data.pop("stages", None) != SCHEMA:
             raise InputError(f"{path} is not a checkpoint of a run in stages: run the problem again")
         data["history"] = [Event(**event) for event in data["history"]]
-        data["ledgers"] = [Ledger(**ledger) for ledger in data["ledgers"]]
+        data["ledgers"] = [Ledger.restored(ledger) for ledger in data["ledgers"]]
         return cls(**data)
 
 

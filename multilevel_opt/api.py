@@ -28,7 +28,7 @@ from multilevel_opt.recorder import Monitor, Recorder
 from multilevel_opt.result import Event, Result, Status
 from multilevel_opt.state import State
 from multilevel_opt.stopping import GradientNorm, MaxIterations, Stop, Unbounded, Verdict
-from multilevel_opt.subproblem.damped_least_squares import memory_budget, plan
+from multilevel_opt.subproblem.router import CANDIDATES, memory_budget, plan
 from multilevel_opt.variants import LM
 
 Callback = Callable[[Event, Tensor], Any]
@@ -147,9 +147,9 @@ def within_memory(objective: LeastSquares, x: Tensor, memory: float | None = Non
     """The objective, matrix-free when its dense Jacobian would not fit ``memory`` bytes."""
     rows = objective.residuals(x).numel()
     budget = memory_budget(x.device) if memory is None else memory
-    if plan(rows, x.numel(), x.element_size(), budget).form == "matrix-free":
-        return objective.without_matrix()
-    return objective
+    chosen = plan(rows, x.numel(), x.element_size(), budget)
+    kept = objective.within(budget)
+    return kept if CANDIDATES[chosen.form].direct else kept.without_matrix()
 
 
 def start_point(x0: Any) -> Tensor:

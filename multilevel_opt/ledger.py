@@ -7,11 +7,29 @@ matrix counts 2mkn. The formulas are in docs/theory.md, section "Flops".
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from types import TracebackType
 from typing import Any
 
 KINDS = ("function", "gradient", "residual", "jacobian", "jvp", "vjp", "hvp")
+
+
+@dataclass
+class Spent:
+    """What the steps by one kind of linear algebra have cost.
+
+    Attributes:
+        steps: models solved.
+        predicted: flops that were expected.
+        flops: that were counted.
+        seconds: that it took.
+    """
+
+    steps: int = 0
+    predicted: float = 0.0
+    flops: float = 0.0
+    seconds: float = 0.0
 
 
 @dataclass
@@ -22,11 +40,15 @@ class Ledger:
         counts: number of evaluations by kind (see ``KINDS``).
         flops: floating-point operations of evaluations, products and factorizations.
         bytes: largest number of bytes held at once by a Jacobian and its Gram matrix.
+        spent: what the linear algebra of steps has cost, by choice.
+        decisions: the choices in the order in which they were first made, each with flops, bytes and the reason.
     """
 
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
     flops: float = 0.0
     bytes: int = 0
+    spent: dict[str, Spent] = field(default_factory=dict)
+    decisions: list[dict[str, float | str]] = field(default_factory=list)
 
     def count(self, kind: str, flops: float = 0.0, times: int = 1) -> None:
         """Record ``times`` evaluations of one kind that cost ``flops`` together."""
@@ -41,9 +63,42 @@ class Ledger:
         """Record memory held at once; the largest value is kept."""
         self.bytes = max(self.bytes, n_bytes)
 
+    def decide(self, decision: dict[str, float | str]) -> None:
+        """Record a choice of linear algebra where it differs from the last one."""
+        if not self.decisions or self.decisions[-1]["choice"] != decision["choice"]:
+            self.decisions.append(decision)
+
+    def spend(self, choice: str, predicted: float, flops: float, seconds: float) -> None:
+        """Record what a step by one choice has cost."""
+        spent = self.spent.setdefault(choice, Spent())
+        spent.steps, spent.predicted = spent.steps + 1, spent.predicted + predicted
+        spent.flops, spent.seconds = spent.flops + flops, spent.seconds + seconds
+
+    def restore(self, data: Mapping[str, Any]) -> None:
+        """Take over the numbers of ``as_dict``."""
+        self.counts.update(data["counts"])
+        self.flops, self.bytes = data["flops"], data["bytes"]
+        self.spent = {name: Spent(**values) for name, values in data.get("spent", {}).items()}
+        self.decisions = [dict(decision) for decision in data.get("decisions", ())]
+
+    @classmethod
+    def restored(cls, data: Mapping[str, Any]) -> Ledger:
+        """The ledger of ``as_dict``."""
+        made = cls()
+        made.restore(data)
+        return made
+
     def as_dict(self) -> dict[str, Any]:
         """The ledger as plain numbers, for records and checkpoints."""
-        return {"counts": dict(self.counts), "flops": self.flops, "bytes": self.bytes}
+        spent = {name: asdict(values) for name, values in self.spent.items()}
+        decisions = [dict(decision) for decision in self.decisions]
+        return {
+            "counts": dict(self.counts),
+            "flops": self.flops,
+            "bytes": self.bytes,
+            "spent": spent,
+            "decisions": decisions,
+        }
 
 
 class Clock:

@@ -15,6 +15,7 @@ from multilevel_opt.errors import InputError, UnsupportedCombination
 from multilevel_opt.globalization import Regularization, TrustRegion
 from multilevel_opt.hierarchy import Hierarchy
 from multilevel_opt.multilevel import Multilevel
+from multilevel_opt.output_layer import OutputLayer
 from multilevel_opt.policy import GainRatio
 from multilevel_opt.problem import Problem
 from multilevel_opt.state import Cycle
@@ -89,6 +90,10 @@ METHODS: dict[str, Method] = {
     ),
     "lm-geodesic": Method(
         LM.replace(subproblem=DampedLeastSquares(geodesic=True)), "Levenberg-Marquardt with geodesic acceleration"
+    ),
+    "lm-features": Method(
+        LM.replace(output=OutputLayer()),
+        "Levenberg-Marquardt, and the output layer by itself at the start and when steps do little (linear equations)",
     ),
     "rlm": Method(
         RLM,

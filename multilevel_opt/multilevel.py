@@ -33,6 +33,7 @@ from multilevel_opt.globalization import Globalization
 from multilevel_opt.hierarchy import Hierarchy
 from multilevel_opt.ledger import Ledger
 from multilevel_opt.objective.base import Objective
+from multilevel_opt.output_layer import NEVER, OutputLayer
 from multilevel_opt.policy import Trial
 from multilevel_opt.recorder import Recorder
 from multilevel_opt.result import Event, Status
@@ -54,6 +55,7 @@ class Multilevel:
         subproblem: solver of the local model.
         cycle: when and how to use coarse levels.
         smoother: solver of the local model where grids lie below (``Hierarchy.nested``); None for ``subproblem``.
+        output: when the output layer of a network is solved for by itself, on one level; None for never.
     """
 
     order: int
@@ -62,6 +64,7 @@ class Multilevel:
     curvature: Curvature = field(default_factory=Exact)
     cycle: Cycle = field(default_factory=Cycle)
     smoother: Smoother | None = None
+    output: OutputLayer | None = None
 
     def __post_init__(self) -> None:
         self.curvature.check(self.order, self.cycle.coherence)
@@ -98,15 +101,18 @@ class Multilevel:
     def step(self, f: Objective, state: State, hierarchy: Hierarchy, recorder: Recorder, level: int = 0) -> State:
         """One iteration of this level, recorded in ``recorder``."""
         transfer = self._useful_transfer(f, state, hierarchy)
-        flops = recorder.flops
-        if transfer is None:
-            after, outcome = self._taylor(f, state, hierarchy, recorder.ledgers[level + 1 :])
+        flops, kind = recorder.flops, "taylor"
+        if transfer is not None:
+            kind, (after, outcome) = "coarse", self._coarse(f, state, hierarchy, transfer, recorder, level)
+        elif self.output is not None and level == 0 and not hierarchy.levels and self.output.due(state):
+            judge = recorder.monitors.get("held_out")
+            kind, (after, outcome) = "output", self.output.step(f, state, self.order, judge)
         else:
-            after, outcome = self._coarse(f, state, hierarchy, transfer, recorder, level)
-        if hierarchy.levels:
+            after, outcome = self._taylor(f, state, hierarchy, recorder.ledgers[level + 1 :])
+        if hierarchy.levels or (self.output is not None and after.interval < NEVER):
             spent = progress_made(state.loss, after.loss), recorder.flops - flops
-            after = self._paced(after, spent, coarse=transfer is not None)
-            if transfer is None:
+            after = self._paced(after, spent, coarse=kind != "taylor")
+            if kind == "taylor":
                 gain = (state.loss - after.loss) / max(abs(state.loss), 1e-300)
                 after = after.changed(gain=gain, contraction=after.gradient_norm / max(state.gradient_norm, 1e-300))
         if level == 0:
@@ -115,7 +121,7 @@ class Multilevel:
             Event(
                 level,
                 recorder.next_iteration(level),
-                "taylor" if transfer is None else "coarse",
+                kind,
                 after.moved,
                 after.loss,
                 after.gradient_norm,

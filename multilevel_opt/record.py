@@ -87,6 +87,7 @@ def record_of(
         "level_parameters": list(result.sizes),
         "level_residuals": [rows] * len(result.sizes),
         "linear_algebra": result.linear_algebra,
+        "routing": list(result.ledgers[0].decisions),
         "device": str(result.x.device),
         "dtype": str(result.x.dtype).removeprefix("torch."),
         "peak_memory_bytes": _peak_memory(result.x.device),

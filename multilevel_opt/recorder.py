@@ -72,8 +72,7 @@ class Recorder:
     def restore(self, snapshot: Mapping[str, Any]) -> None:
         """Go back to a snapshot; ledger objects are kept, since objectives hold them."""
         for ledger, data in zip(self.ledgers, snapshot["ledgers"], strict=True):
-            ledger.counts.update(data["counts"])
-            ledger.flops, ledger.bytes = data["flops"], data["bytes"]
+            ledger.restore(data)
         self.clock = Clock(snapshot["seconds"])
         self.metrics = dict(snapshot["metrics"])
         del self.history[snapshot["history"] :]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from multilevel_opt.record import card_of, record_of, remarked
 from multilevel_opt.result import Event, Result
 from multilevel_opt.stages import in_stages
 from multilevel_opt.stopping import GradientNorm, Loss, MaxIterations, MaxSeconds, Metric, Stop
+from multilevel_opt.subproblem import DampedLeastSquares
 from multilevel_opt.training import TRAINERS
 from multilevel_opt.training.run import Run as TrainingRun
 from multilevel_opt.training.run import Watchers
@@ -218,6 +219,9 @@ def _minimized(problem: Problem, asked: Request) -> Run:
     if isinstance(objective, LeastSquares):
         objective = within_memory(objective, inside, asked.memory)
     hierarchy = make(problem, objective, inside, n_levels, int(problem.parameters.get("seed", 0) or 0))
+    if isinstance(objective, LeastSquares) and isinstance(solver.subproblem, DampedLeastSquares):
+        planned = solver.subproblem.planned(objective, objective.n_rows, inside)
+        hierarchy = replace(hierarchy, notes=(*hierarchy.notes, f"steps by {planned}"))
     setup = time.perf_counter() - started
     if asked.announce is not None:
         asked.announce(hierarchy)

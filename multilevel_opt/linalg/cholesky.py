@@ -47,6 +47,9 @@ class DampedSystem:
         gradient: Jᵀr + c of shape (n,).
         dual: factorize in R^m (cheaper when m < n) instead of R^n.
         ledger: where flops are recorded.
+
+    Attributes:
+        trace: of JᵀJ, the sum of the squares of J.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class DampedSystem:
         self._ledger = ledger
         self._size = m if dual else n
         self._gram = gram(jacobian if dual else jacobian.T)
+        self.trace = float(self._gram.diagonal().sum())
         ledger.work(float(m) * n * self._size)
         ledger.holds((m * n + 2 * self._size**2) * jacobian.element_size())
         self._jc: Tensor | None = None

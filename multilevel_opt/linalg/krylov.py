@@ -99,6 +99,41 @@ def _length(v: Tensor) -> float:
     return float(torch.linalg.vector_norm(v))
 
 
+def preconditioned(
+    hvp: Product, gradient: Tensor, shift: float, inverse: Product, tol: float, max_products: int
+) -> CGResult:
+    """Minimize ``gᵀs + ½sᵀ(H + shift·I)s`` for positive definite H + shift·I approximately, with a preconditioner.
+
+    Args:
+        hvp: v -> H v.
+        gradient: g of shape (n,).
+        shift: added to the diagonal of H.
+        inverse: v -> M⁻¹ v with a positive definite M near H + shift·I.
+        tol: residual at which to stop, relative, in the norm of M⁻¹.
+        max_products: iteration limit.
+
+    Returns:
+        The step; ends early where rounding makes a curvature or a norm negative or not finite.
+    """
+    s, hs, r = torch.zeros_like(gradient), torch.zeros_like(gradient), -gradient
+    z = inverse(r)
+    d, rz = z, float(r @ z)
+    stop, products = tol * tol * rz, 0
+    while products < max_products and rz > stop and 0.0 < rz < inf:
+        hd = hvp(d)
+        products += 1
+        curvature = float(d @ hd) + shift * float(d @ d)
+        if not 0.0 < curvature < inf:
+            break
+        alpha = rz / curvature
+        s, hs = s + alpha * d, hs + alpha * hd
+        r = r - alpha * (hd + shift * d)
+        z = inverse(r)
+        rz, before = float(r @ z), rz
+        d = z + (rz / before) * d
+    return CGResult(s, hs, products, False)
+
+
 @dataclass(frozen=True)
 class Tridiagonal:
     """Lanczos basis: ``Qᵀ H Q = T`` with Q of shape (n, k) orthonormal, first column g/‖g‖.

@@ -170,6 +170,20 @@ class Product(LinearOperator):
         return torch.stack([self._rmatvec(row) for row in dense])
 
 
+class ByRows(Product):
+    """A product of which single rows can be had as a matrix, without the others."""
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        matvec: Callable[[Tensor], Tensor],
+        rmatvec: Callable[[Tensor], Tensor],
+        some: Callable[[Tensor], Tensor],
+    ) -> None:
+        super().__init__(shape, matvec, rmatvec)
+        self.some = some  # row numbers (k,) -> (k, n)
+
+
 def composed(outer: LinearOperator, inner: LinearOperator) -> Product:
     """The operator ``outer @ inner``."""
     return Product(

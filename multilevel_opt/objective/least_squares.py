@@ -7,6 +7,7 @@ them. The Jacobian is dense, or a pair of products where it would not fit the me
 from __future__ import annotations
 
 import copy
+from math import inf
 from typing import TYPE_CHECKING, Self
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from multilevel_opt.errors import ShapeError, UnsupportedCombination
 from multilevel_opt.ledger import Ledger
-from multilevel_opt.linalg.operator import Dense, LinearOperator, Product
+from multilevel_opt.linalg.operator import ByRows, Dense, LinearOperator
 from multilevel_opt.objective.base import Function, Objective
 from multilevel_opt.objective.layout import Layout
 from multilevel_opt.objective.residual import Residual, ResidualFunction, as_residual
@@ -48,12 +49,18 @@ class LeastSquares(Objective):
         super().__init__(ledger)
         self.residual = as_residual(residual)
         self.matrix_free = matrix_free
+        self.memory = inf
         self._rows = 0
 
     @property
     def layout(self) -> Layout | None:
         """Where the parameters of a network lie, or None."""
         return self.residual.layout
+
+    @property
+    def n_rows(self) -> int:
+        """m, once a residual has been evaluated; 0 before."""
+        return self._rows
 
     def residuals(self, x: Tensor) -> Tensor:
         """r(x), shape (m,), counted."""
@@ -95,7 +102,8 @@ class LeastSquares(Objective):
             ahead, behind = self.residuals(x + SECOND_STEP * s), self.residuals(x - SECOND_STEP * s)
             return (ahead - 2 * r + behind) / SECOND_STEP**2
 
-        normal = NormalForm(r, operator, None, 0.0, self.ledger, second)
+        channels = self.residual.channels
+        normal = NormalForm(r, operator, None, 0.0, self.ledger, second, self.memory, channels)
         return Taylor(value, (lambda: gradient, hvp), normal)
 
     def _linearized(self, x: Tensor) -> tuple[Tensor, LinearOperator]:
@@ -113,7 +121,12 @@ class LeastSquares(Objective):
             self.ledger.count("vjp", 3 * unit)
             return self.residual.vjp(x, w)
 
-        return r, Product((r.numel(), x.numel()), jvp, vjp)
+        def some(ids: Tensor) -> Tensor:
+            self.ledger.count("jacobian", 3 * unit * ids.numel() / r.numel())
+            with torch.no_grad():
+                return self.residual.rows(ids).linearize(x)[1]
+
+        return r, ByRows((r.numel(), x.numel()), jvp, vjp, some)
 
     @property
     def exact(self) -> Objective:
@@ -128,6 +141,12 @@ class LeastSquares(Objective):
         """The same objective, whose expansions carry products with J only."""
         other = copy.copy(self)
         other.matrix_free = True
+        return other
+
+    def within(self, memory: float) -> Self:
+        """The same objective, with a budget in bytes for the linear algebra of its models."""
+        other = copy.copy(self)
+        other.memory = memory
         return other
 
     def rows(self, ids: Tensor) -> LeastSquares:

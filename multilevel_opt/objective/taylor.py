@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
-from math import factorial
+from math import factorial, inf
 from typing import Protocol
 
 import torch
@@ -50,6 +50,8 @@ class NormalForm:
         shift: μ ≥ 0.
         ledger: where linear algebra on this form is recorded.
         second: s -> d²/dt² r(x + ts) at t = 0, shape (m,), for geodesic acceleration; or None.
+        memory: bytes that linear algebra on this form may hold.
+        channels: derivative channels of a row, see ``Residual``.
     """
 
     residual: Tensor
@@ -58,6 +60,8 @@ class NormalForm:
     shift: float
     ledger: Ledger
     second: Form | None = None
+    memory: float = inf
+    channels: int = 1
 
     def __add__(self, other: NormalForm) -> NormalForm | None:
         mine, yours = self.residual.numel(), other.residual.numel()

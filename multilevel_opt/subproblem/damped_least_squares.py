@@ -1,86 +1,33 @@
-"""The Levenberg–Marquardt step: min ½‖r + J s‖² + cᵀs + ½μ‖s‖² + ½σ‖s‖², in primal, dual or matrix-free form.
+"""The Levenberg–Marquardt step: min ½‖r + J s‖² + cᵀs + ½μ‖s‖² + ½σ‖s‖², by the linear algebra that ``router`` chooses.
 
-A plan picks the cheapest form that fits the memory budget, from the shape (m, n) alone:
-
-============  ===========================  ==========================
-form          flops per model and per σ    bytes
-============  ===========================  ==========================
-primal        m n²  and  n³/3              mn + 2n²  numbers
-dual          m² n  and  m³/3              mn + 2m²  numbers
-matrix-free   0  and  2 products per       a few vectors
-              conjugate-gradient step
-============  ===========================  ==========================
+Whatever depends on the model alone is made once and serves every σ that is tried: a Gram matrix, the orthogonal
+factors of J where σ is below the rounding of a Gram matrix, or the Gram matrix of some rows.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import inf, sqrt
-from pathlib import Path
-from typing import Literal
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import sqrt
 
 import torch
 from torch import Tensor
 
 from multilevel_opt.errors import UnsupportedCombination
 from multilevel_opt.globalization import Regularization
+from multilevel_opt.ledger import Spent
 from multilevel_opt.linalg.cholesky import DampedSystem
-from multilevel_opt.linalg.krylov import steihaug
-from multilevel_opt.linalg.operator import Dense
+from multilevel_opt.linalg.krylov import CGResult, preconditioned, steihaug
+from multilevel_opt.linalg.operator import ByRows, Dense
+from multilevel_opt.linalg.orthogonal import OrthogonalSystem
+from multilevel_opt.linalg.sampled import SampledInverse
+from multilevel_opt.objective.least_squares import LeastSquares
 from multilevel_opt.objective.taylor import NormalForm, Taylor
 from multilevel_opt.subproblem.base import Prepared, Step
+from multilevel_opt.subproblem.router import CANDIDATES, ROUNDINGS, Form, Plan, Shape, costed, route
 
-Form = Literal["primal", "dual", "matrix-free"]
-GIB = 2.0**30
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Which linear algebra a damped least-squares step uses, and what it costs.
-
-    Attributes:
-        form: "primal", "dual" or "matrix-free".
-        rows, columns: m and n.
-        flops: per model with one σ (for matrix-free: per conjugate-gradient step).
-        bytes: held at once.
-    """
-
-    form: Form
-    rows: int
-    columns: int
-    flops: float
-    bytes: int
-
-    def __str__(self) -> str:
-        size = {"primal": self.columns, "dual": self.rows}.get(self.form)
-        what = f"{self.form} Cholesky {size}x{size}" if size else "matrix-free conjugate gradients"
-        return f"{what} (m={self.rows}, n={self.columns}, {self.flops:.2g} flops, {self.bytes / GIB:.2g} GiB)"
-
-
-def plan(rows: int, columns: int, itemsize: int, budget: float) -> Plan:
-    """The cheapest form for J of shape (rows, columns) within ``budget`` bytes."""
-    cheapest = costed("dual" if rows < columns else "primal", rows, columns, itemsize)
-    return cheapest if cheapest.bytes <= budget else costed("matrix-free", rows, columns, itemsize)
-
-
-def costed(form: Form, rows: int, columns: int, itemsize: int) -> Plan:
-    """A form with its flops and bytes."""
-    m, n = rows, columns
-    if form == "matrix-free":
-        return Plan(form, m, n, 4.0 * m * n, 10 * (m + n) * itemsize)
-    size = n if form == "primal" else m
-    return Plan(form, m, n, float(m) * n * size + size**3 / 3, (m * n + 2 * size * size) * itemsize)
-
-
-def memory_budget(device: torch.device) -> float:
-    """Half of the memory that is available now on ``device`` (caches of files count as such), in bytes."""
-    if device.type == "cuda":
-        return 0.5 * torch.cuda.mem_get_info(device)[0]
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return 512.0 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        return 4.0 * GIB
+ENERGY = 10.0  # the norm of the preconditioner is that of the decrease, and sees all directions alike
 
 
 @dataclass(frozen=True)
@@ -88,11 +35,13 @@ class DampedLeastSquares:
     """The solver of Levenberg–Marquardt models.
 
     Attributes:
-        form: force "primal", "dual" or "matrix-free"; None lets the plan decide.
+        form: a key of ``router.CANDIDATES``, or None: the router decides.
         geodesic: add the geodesic acceleration −½(JᵀJ + σI)⁻¹Jᵀr''(s, s) when it is shorter than
             ``acceleration_bound``/2 times the step (Transtrum & Sethna 2012).
-        forcing: relative residual of conjugate gradients in the matrix-free form.
+        forcing: relative residual of conjugate gradients; with a preconditioner ten times that in its norm, where 0.1
+            leaves a hundredth of the decrease.
         max_products: limit of their products per σ.
+        by_clock: let the router compare seconds, not flops: then a seed no longer reproduces a run.
     """
 
     form: Form | None = None
@@ -100,9 +49,10 @@ class DampedLeastSquares:
     acceleration_bound: float = 0.75
     forcing: float = 1e-2
     max_products: int = 500
+    by_clock: bool = False
 
     def prepare(self, model: Taylor) -> Prepared:
-        """Form the Gram matrix in the chosen space; nothing for the matrix-free form."""
+        """Form the Gram matrix in the chosen space, if any."""
         normal = model.normal
         if normal is None:
             raise UnsupportedCombination(
@@ -110,63 +60,120 @@ class DampedLeastSquares:
                 "with_curvature(solver, curvature)"
             )
         chosen = self._plan(normal)
-        if chosen.form == "matrix-free" or not isinstance(normal.jacobian, Dense):
-            return _MatrixFree(model, normal, self)
-        return _Factorized(model, normal, normal.jacobian.matrix, self, chosen.form == "dual")
+        normal.ledger.decide(chosen.as_dict())
+        if not CANDIDATES[chosen.form].direct or not isinstance(normal.jacobian, Dense):
+            return _Iterative(model, normal, self, chosen)
+        return _Factorized(model, normal, normal.jacobian.matrix, self, chosen)
 
     def describe(self, model: Taylor) -> str:
         return "none" if model.normal is None else str(self._plan(model.normal))
 
+    def planned(self, f: LeastSquares, rows: int, like: Tensor) -> Plan:
+        """What the first step will get, before anything is evaluated: for m rows and a vector like x."""
+        stored, free = not f.matrix_free, f.matrix_free
+        shape = Shape(rows, like.numel(), like.element_size(), f.memory, f.residual.channels, stored, free)
+        return self._chosen(shape, {})
+
     def _plan(self, normal: NormalForm) -> Plan:
-        m, n = normal.jacobian.shape
-        itemsize = normal.residual.element_size()
-        if not isinstance(normal.jacobian, Dense):
-            return plan(m, n, itemsize, 0.0)
-        return plan(m, n, itemsize, inf) if self.form is None else costed(self.form, m, n, itemsize)
+        return self._chosen(shape_of(normal), normal.ledger.spent)
+
+    def _chosen(self, shape: Shape, spent: Mapping[str, Spent]) -> Plan:
+        if self.form is not None and (shape.stored or not CANDIDATES[self.form].direct):
+            return costed(self.form, shape, "as asked for")
+        return route(shape, spent, self.by_clock)
+
+
+def shape_of(normal: NormalForm) -> Shape:
+    """What the router is told of a model."""
+    m, n = normal.jacobian.shape
+    stored = isinstance(normal.jacobian, Dense)
+    size = normal.residual.element_size()
+    return Shape(m, n, size, normal.memory, normal.channels, stored, isinstance(normal.jacobian, ByRows))
 
 
 class _Factorized:
-    """Gram matrix formed; one Cholesky factorization per σ."""
+    """Gram matrix formed, and one Cholesky factorization per σ; below its rounding the orthogonal factors of J."""
 
     def __init__(
-        self, model: Taylor, normal: NormalForm, jacobian: Tensor, options: DampedLeastSquares, dual: bool
+        self, model: Taylor, normal: NormalForm, jacobian: Tensor, options: DampedLeastSquares, chosen: Plan
     ) -> None:
-        self._g, self._normal, self._options = model.gradient, normal, options
-        self._system = DampedSystem(normal.residual, jacobian, normal.linear, self._g, dual, normal.ledger)
+        self._g, self._normal, self._options, self._jacobian = model.gradient, normal, options, jacobian
+        self._orthogonal: OrthogonalSystem | None = None
+        self._cholesky: DampedSystem | None = None
+        self._floor = float("inf")
+        if chosen.form != "orthogonal":
+            dual = chosen.form == "dual"
+            self._cholesky = DampedSystem(normal.residual, jacobian, normal.linear, self._g, dual, normal.ledger)
+            self._floor = self._precise_below()
 
     def solve(self, globalization: Regularization) -> Step | None:
         sigma, mu = globalization.scalar, self._normal.shift
-        if sigma + mu <= 0.0 or not self._system.factorize(sigma + mu):
+        system = self._system(sigma + mu) if sigma + mu > 0.0 else None
+        if system is None or not system.factorize(sigma + mu):
             return None
-        s = self._system.solve()
+        s = system.solve()
         predicted = 0.5 * (sigma * float(s @ s) - float(self._g @ s))
         if self._options.geodesic and self._normal.second is not None:
-            s = self._accelerated(s, self._normal.second(s))
+            s = self._accelerated(system, s, self._normal.second(s))
         return Step(s, predicted)
 
-    def _accelerated(self, s: Tensor, second: Tensor) -> Tensor:
+    def _precise_below(self) -> float:
+        """The damping from which on down J itself is factorized; 0 for never."""
+        assert self._cholesky is not None
+        fits = costed("orthogonal", shape_of(self._normal)).bytes <= self._normal.memory
+        if self._options.form is not None or not fits:
+            return 0.0
+        return ROUNDINGS * torch.finfo(self._jacobian.dtype).eps * self._cholesky.trace
+
+    def _system(self, damping: float) -> DampedSystem | OrthogonalSystem | None:
+        if damping >= self._floor:
+            return self._cholesky
+        if self._orthogonal is None:
+            if not bool(torch.isfinite(self._jacobian).all()):
+                return None
+            plan = route(replace(shape_of(self._normal), precise=True))
+            self._normal.ledger.decide(plan.as_dict())
+            normal = self._normal
+            self._orthogonal = OrthogonalSystem(normal.residual, self._jacobian, normal.linear, normal.ledger)
+        return self._orthogonal
+
+    def _accelerated(self, system: DampedSystem | OrthogonalSystem, s: Tensor, second: Tensor) -> Tensor:
         if not bool(torch.isfinite(second).all()):
             return s
-        a = self._system.correct(second)
+        a = system.correct(second)
         return s + a if 2 * float(a.norm()) <= self._options.acceleration_bound * float(s.norm()) else s
 
 
-class _MatrixFree:
-    """Conjugate gradients with products Jv and Jᵀw; nothing is stored."""
+class _Iterative:
+    """Conjugate gradients with products Jv and Jᵀw, with or without the Gram matrix of some rows."""
 
-    def __init__(self, model: Taylor, normal: NormalForm, options: DampedLeastSquares) -> None:
-        self._g, self._normal, self._options = model.gradient, normal, options
+    def __init__(self, model: Taylor, normal: NormalForm, options: DampedLeastSquares, chosen: Plan) -> None:
+        self._g, self._normal, self._options, self._chosen = model.gradient, normal, options, chosen
+        self._inverse: SampledInverse | None = None
 
     def solve(self, globalization: Regularization) -> Step | None:
-        j, mu = self._normal.jacobian, self._normal.shift
-        limit = min(self._options.max_products, 2 * min(j.shape) + 10)
-        tol = min(self._options.forcing, sqrt(max(float(self._g.norm()), 1e-300)))
+        ledger, mu = self._normal.ledger, self._normal.shift
+        flops, started = ledger.flops, time.perf_counter()
+        out = self._minimized(globalization.scalar + mu)
+        ledger.spend(self._chosen.form, self._chosen.flops, ledger.flops - flops, time.perf_counter() - started)
+        s = out.step
+        if not bool(torch.isfinite(s).all()):
+            return None
+        predicted = -float(self._g @ s + 0.5 * (s @ out.product) + 0.5 * mu * (s @ s))
+        return Step(s, predicted)
+
+    def _minimized(self, damping: float) -> CGResult:
+        j, options = self._normal.jacobian, self._options
+        limit = min(options.max_products, 2 * min(j.shape) + 10)
+        tol = min(options.forcing, sqrt(max(float(self._g.norm()), 1e-300)))
 
         def product(v: Tensor) -> Tensor:
             self._normal.ledger.work(4.0 * j.nnz if isinstance(j, Dense) else 0.0)
             return j.rmatvec(j.matvec(v))
 
-        out = steihaug(product, self._g, globalization.scalar + mu, tol=tol, max_products=limit)
-        s = out.step
-        predicted = -float(self._g @ s + 0.5 * (s @ out.product) + 0.5 * mu * (s @ s))
-        return Step(s, predicted)
+        if self._chosen.form == "coarse-rows" and isinstance(j, ByRows):
+            if self._inverse is None:
+                self._inverse = SampledInverse(j, shape_of(self._normal).coarse, self._g, self._normal.ledger)
+            if self._inverse.factorize(damping):
+                return preconditioned(product, self._g, damping, self._inverse, ENERGY * tol, limit)
+        return steihaug(product, self._g, damping, tol=tol, max_products=limit)
