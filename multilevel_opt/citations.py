@@ -47,6 +47,13 @@ WORKS: dict[str, str] = {
   eprint       = {1201.5885},
   howpublished = {arXiv:1201.5885}
 }""",
+    "golub1973": """@article{golub1973,
+  author  = {Golub, Gene H. and Pereyra, Victor},
+  title   = {The differentiation of pseudo-inverses and nonlinear least squares problems whose variables separate},
+  journal = {SIAM Journal on Numerical Analysis},
+  volume  = {10},
+  year    = {1973}
+}""",
     "cartis2011": """@article{cartis2011,
   author  = {Cartis, Coralia and Gould, Nicholas I. M. and Toint, Philippe L.},
   title   = {Adaptive cubic regularisation methods for unconstrained optimization.
@@ -228,6 +235,7 @@ METHODS: dict[str, tuple[str, ...]] = {
     "lm": ("transtrum2012",),
     "lm-published": ("calandra2022",),
     "lm-geodesic": ("transtrum2012",),
+    "lm-features": ("golub1973", "transtrum2012"),
     "rlm": ("calandra2022", "calandra2021", "gratton2008"),
     "galerkin": ("calandra2022", "gratton2008", "transtrum2012"),
     "nested": ("transtrum2012",),

@@ -65,9 +65,8 @@ class OutputLayer:
     def step(self, f: Objective, state: State, order: int, judge: Judge | None) -> tuple[State, Outcome]:
         """Solve for the output layer; the state moves there when f falls, and ``judge`` with it."""
         state = replace(state, visits=state.visits + 1, moved=False)
-        own = output_parameters(f.layout) if isinstance(f, LeastSquares) and f.layout is not None else None
-        if own is None or (state.visits == 1 and not affine(f, state.x, own)):
-            what = "the output layer is not known" if own is None else "the residual is not linear in the output layer"
+        own, what = self._found(f, state)
+        if own is None:
             return replace(state, wait=NEVER, interval=NEVER), Outcome(0.0, 0, what)
         before = float("inf") if judge is None else judge(state.x)
         steps = self._steps(state, own, f.ledger, (self.first if state.visits == 1 else self.later) * state.loss)
@@ -78,6 +77,15 @@ class OutputLayer:
                 state, trial, note = attempt(f, state, step, order, likely=True)
                 return state, Outcome(trial.ratio, tried, note)
         return state, Outcome(0.0, len(steps), "no solution for the output layer lowers the held-out residual")
+
+    def _found(self, f: Objective, state: State) -> tuple[Tensor | None, str]:
+        """The places of the output layer, or None and why there are none; linearity is looked at once."""
+        own = output_parameters(f.layout) if isinstance(f, LeastSquares) and f.layout is not None else None
+        if own is None or not isinstance(f, LeastSquares):
+            return None, "the output layer is not known"
+        if state.visits == 1 and not affine(f, state.x, own):
+            return None, "the residual is not linear in the output layer"
+        return own, ""
 
     def _steps(self, state: State, own: Tensor, ledger: Ledger, enough: float) -> list[Step]:
         """Steps by falling preference: the first as said above, then those with larger ridges."""

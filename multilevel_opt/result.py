@@ -46,7 +46,7 @@ class Event:
     Attributes:
         level: 0 is the finest.
         iteration: its number on that level, from 1, over the whole run.
-        kind: "taylor" or "coarse"; "epoch" in a training.
+        kind: "taylor", "coarse" or "output" (the output layer alone); "epoch" in a training.
         accepted: whether the iterate moved.
         loss: objective after the iteration (of the coarse model on coarse levels).
         gradient_norm: ‖∇f‖ after the iteration.

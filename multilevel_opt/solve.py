@@ -220,7 +220,7 @@ def _minimized(problem: Problem, asked: Request) -> Run:
         objective = within_memory(objective, inside, asked.memory)
     hierarchy = make(problem, objective, inside, n_levels, int(problem.parameters.get("seed", 0) or 0))
     if isinstance(objective, LeastSquares) and isinstance(solver.subproblem, DampedLeastSquares):
-        planned = solver.subproblem.planned(objective, objective.n_rows, inside)
+        planned = solver.subproblem.planned(objective, objective.evaluated_rows, inside)
         hierarchy = replace(hierarchy, notes=(*hierarchy.notes, f"steps by {planned}"))
     setup = time.perf_counter() - started
     if asked.announce is not None:

@@ -42,8 +42,11 @@ class OrthogonalSystem:
         self._ledger, self._k = ledger, min(m, n)
         self._wide = m < n
         q, r = torch.linalg.qr(jacobian.T if self._wide else jacobian)
-        u, self._s, vt = torch.linalg.svd(r)
-        self._q, self._near, self._far = q, u, vt.T
+        u, s, vt = torch.linalg.svd(r)
+        self._q: Tensor = q
+        self._near: Tensor = u
+        self._s: Tensor = s
+        self._far: Tensor = vt.T
         ledger.work(orthogonal_flops(m, n))
         ledger.holds((2 * m * n + 4 * self._k**2) * jacobian.element_size())
         self._damping = 0.0

@@ -58,7 +58,7 @@ class LeastSquares(Objective):
         return self.residual.layout
 
     @property
-    def n_rows(self) -> int:
+    def evaluated_rows(self) -> int:
         """m, once a residual has been evaluated; 0 before."""
         return self._rows
 
