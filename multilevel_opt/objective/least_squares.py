@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from math import inf
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -39,6 +39,8 @@ class LeastSquares(Objective):
     Flops counted for m rows, n parameters and c derivative channels: residual 2cmn, Jacobian 6cmn (forward
     and reverse sweep), J v 4cmn, Jᵀw 6cmn, and 2mn for a product with a stored J.
     """
+
+    by_rows: ClassVar[bool] = True  # single rows of a J that is not formed can be had
 
     def __init__(
         self,

@@ -149,6 +149,8 @@ class SeparableSquares(LeastSquares):
         ledger: where evaluations are recorded.
     """
 
+    by_rows = False
+
     def __init__(
         self,
         groups: Sequence[ElementResiduals],

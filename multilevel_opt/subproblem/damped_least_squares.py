@@ -70,7 +70,7 @@ class DampedLeastSquares:
 
     def planned(self, f: LeastSquares, rows: int, like: Tensor) -> Plan:
         """What the first step will get, before anything is evaluated: for m rows and a vector like x."""
-        stored, free = not f.matrix_free, f.matrix_free
+        stored, free = not f.matrix_free, f.matrix_free and f.by_rows
         shape = Shape(rows, like.numel(), like.element_size(), f.memory, f.residual.channels, stored, free)
         return self._chosen(shape, {})
 
