@@ -64,8 +64,8 @@ class Ledger:
         self.bytes = max(self.bytes, n_bytes)
 
     def decide(self, decision: dict[str, float | str]) -> None:
-        """Record a choice of linear algebra where it differs from the last one."""
-        if not self.decisions or self.decisions[-1]["choice"] != decision["choice"]:
+        """Record a choice of linear algebra the first time it is made."""
+        if all(known["choice"] != decision["choice"] for known in self.decisions):
             self.decisions.append(decision)
 
     def spend(self, choice: str, predicted: float, flops: float, seconds: float) -> None:
