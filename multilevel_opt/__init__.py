@@ -47,6 +47,8 @@ from multilevel_opt.objective.taylor import Taylor
 from multilevel_opt.pde import PDEProblem
 from multilevel_opt.policy import DelayedGratification, GainRatio, Interpolation
 from multilevel_opt.result import Event, Result, Status
+from multilevel_opt.row_levels import rows
+from multilevel_opt.row_steps import RowLevels
 from multilevel_opt.solve import solve
 from multilevel_opt.state import Cycle
 from multilevel_opt.stopping import GradientNorm, Loss, MaxIterations, MaxSeconds, Metric
@@ -126,6 +128,7 @@ __all__ = [
     "Regularization",
     "Residual",
     "Result",
+    "RowLevels",
     "RowLoss",
     "Samples",
     "SecondForm",
@@ -158,6 +161,7 @@ __all__ = [
     "optim",
     "pde",
     "random_subspace",
+    "rows",
     "separable",
     "solve",
     "structure",

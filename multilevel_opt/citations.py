@@ -239,6 +239,7 @@ METHODS: dict[str, tuple[str, ...]] = {
     "rlm": ("calandra2022", "calandra2021", "gratton2008"),
     "galerkin": ("calandra2022", "gratton2008", "transtrum2012"),
     "nested": ("transtrum2012",),
+    "rows": ("transtrum2012", "calandra2022"),
     "ar1": ("calandra2021",),
     "ar2": ("cartis2011", "gould2012", "calandra2021"),
     "ar2-gain": ("cartis2011", "calandra2021"),

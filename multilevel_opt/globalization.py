@@ -24,6 +24,7 @@ from multilevel_opt.policy import Globalization as Globalization
 MINIMUM, MAXIMUM = 1e-30, 1e40  # of σ, for functions of ordinary size
 LONGEST = 1e30  # step that a globalization must allow
 FAR = 1e8
+RESTART = 1e-6  # of the first σ: where a level of more rows takes over
 RELATIVE = 1e-4  # chosen by `python -m benchmarks damping` (docs/design.md, "Damping policy")
 CAUTION = 0.1  # of ‖g‖ at the Cauchy point: the first step is close to that of the model without penalty
 
@@ -118,6 +119,9 @@ class Regularization:
 
     def refined(self, norm: float) -> Regularization:
         return replace(self, weight=max(self.minimum or 0.0, self.scalar / norm ** (self.power or 2)))
+
+    def restarted(self, model: Taylor) -> Regularization:
+        return replace(self, weight=max(self.scalar, RESTART * initial_weight(model, self.power or 2)))
 
     def room(self, norm: float) -> float:
         return inf
@@ -224,6 +228,9 @@ class TrustRegion:
 
     def refined(self, norm: float) -> TrustRegion:
         return replace(self, radius=norm * self.scalar, reach=inf)
+
+    def restarted(self, model: Taylor) -> TrustRegion:
+        return self
 
     def room(self, norm: float) -> float:
         return (self.scalar if self.reach == inf else self.reach) / max(norm, 1e-300)

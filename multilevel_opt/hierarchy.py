@@ -33,6 +33,9 @@ class Level:
         rule: (objective above, its point, number of the visit) -> transfer operator.
         unknowns: size of this level.
         kind: how it was made, in a word or two.
+        rows: of the residual of this level, where they differ from those above.
+        held_out: the loss of rows that this level does not train on; nested iteration leaves the level where it is much
+            larger than that of the level.
     """
 
     unknowns: int
@@ -40,6 +43,8 @@ class Level:
     objective: Objective | None = None
     rule: TransferRule | None = None
     kind: str = "user"
+    rows: int | None = None
+    held_out: Objective | None = None
 
     def __post_init__(self) -> None:
         if (self.transfer is None) == (self.rule is None):

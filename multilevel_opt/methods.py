@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from multilevel_opt import build, neurons
+from multilevel_opt import build, neurons, row_levels
 from multilevel_opt.errors import InputError, UnsupportedCombination
 from multilevel_opt.globalization import Regularization, TrustRegion
 from multilevel_opt.hierarchy import Hierarchy
@@ -18,6 +18,7 @@ from multilevel_opt.multilevel import Multilevel
 from multilevel_opt.output_layer import OutputLayer
 from multilevel_opt.policy import GainRatio
 from multilevel_opt.problem import Problem
+from multilevel_opt.row_steps import RowLevels
 from multilevel_opt.state import Cycle
 from multilevel_opt.subproblem import DampedLeastSquares, Lanczos, Nested, Steihaug
 from multilevel_opt.variants import AR1, AR2, AR3, CURVATURES, LM, RLM, TR1, TR2, with_curvature
@@ -74,6 +75,10 @@ def _widths(problem: Any, f: Any, x: Tensor, levels: int, seed: int) -> Hierarch
     return neurons.widths(f, x, levels)
 
 
+def _rows(problem: Any, f: Any, x: Tensor, levels: int, seed: int) -> Hierarchy:
+    return row_levels.rows(f, x, levels, fewest=round(FEWEST * x.numel()), seed=seed)
+
+
 def _random(problem: Any, f: Any, x: Tensor, levels: int, seed: int) -> Hierarchy:
     return build.random_subspace(x, levels, seed=seed)
 
@@ -82,6 +87,7 @@ GRIDS: Mapping[str, Builder] = {
     "geometric": partial(_offered, coarsening="geometric"),
     "galerkin": partial(_offered, coarsening="galerkin"),
 }
+FEWEST = 1.0  # rows of the coarsest level for every unknown: fewer can be interpolated, and what comes then is lost
 GAIN = Regularization(policy=GainRatio())
 METHODS: dict[str, Method] = {
     "lm": Method(LM, "Levenberg-Marquardt on one level, delayed gratification"),
@@ -112,6 +118,18 @@ METHODS: dict[str, Method] = {
         "Levenberg-Marquardt with nested iteration over width: the smallest network first",
         {"widths": _widths},
         2,
+    ),
+    "rows": Method(
+        RowLevels(
+            LM.order,
+            LM.globalization,
+            LM.subproblem,
+            LM.curvature,
+            Cycle(nested_reduction=1e-10, nested_iterations=1000, nested_stagnation=0.5),
+        ),
+        "Levenberg-Marquardt on levels of fewer points or rows, each left when it begins to overfit",
+        {"rows": _rows},
+        6,
     ),
     "ar1": Method(AR1, "first order, quadratic regularization", GRIDS),
     "ar2": Method(AR2, "second order, cubic regularization (ARC), weight by interpolation", GRIDS),

@@ -101,7 +101,7 @@ class Multilevel:
     def step(self, f: Objective, state: State, hierarchy: Hierarchy, recorder: Recorder, level: int = 0) -> State:
         """One iteration of this level, recorded in ``recorder``."""
         transfer = self._useful_transfer(f, state, hierarchy)
-        flops, kind = recorder.flops, "taylor"
+        before, kind = self.cost(recorder), "taylor"
         if transfer is not None:
             kind, (after, outcome) = "coarse", self._coarse(f, state, hierarchy, transfer, recorder, level)
         elif self.output is not None and level == 0 and not hierarchy.levels and self.output.due(state):
@@ -110,7 +110,7 @@ class Multilevel:
         else:
             after, outcome = self._taylor(f, state, hierarchy, recorder.ledgers[level + 1 :])
         if hierarchy.levels or (self.output is not None and after.interval < NEVER):
-            spent = progress_made(state.loss, after.loss), recorder.flops - flops
+            spent = progress_made(state.loss, after.loss), self.cost(recorder) - before
             after = self._paced(after, spent, coarse=kind != "taylor")
             if kind == "taylor":
                 gain = (state.loss - after.loss) / max(abs(state.loss), 1e-300)
@@ -133,6 +133,10 @@ class Multilevel:
             )
         )
         return after
+
+    def cost(self, recorder: Recorder) -> float:
+        """What the run has cost so far, as the choice between kinds of steps counts it."""
+        return recorder.flops
 
     def descend(self, f: Objective, x: Tensor, done: Callable[[Tensor, Tensor], bool], limit: int) -> Tensor:
         """Minimize f on one level, without account: how one solver serves as subproblem solver of another.

@@ -22,6 +22,7 @@ from torch import Tensor
 from multilevel_opt.bounds import EVERYWHERE, Region
 from multilevel_opt.drive import drive
 from multilevel_opt.errors import NonFiniteError
+from multilevel_opt.gate import Gate
 from multilevel_opt.hierarchy import Hierarchy
 from multilevel_opt.multilevel import Multilevel
 from multilevel_opt.objective.base import Objective
@@ -75,7 +76,7 @@ class _Ascent:
     def __init__(self, solver: Multilevel, x: Tensor, hierarchy: Hierarchy, recorder: Recorder, stop: Stop) -> None:
         self._solver, self._hierarchy, self._recorder = solver, hierarchy, recorder
         self._transfers = [level.transfer for level in hierarchy if level.transfer is not None]
-        self._same = all(transfer.keeps is not None for transfer in self._transfers)
+        self._same = all(transfer.same for transfer in self._transfers)
         self._limits, self._targets = limits(stop), targets(stop)
         self._given = [x]
         for transfer in self._transfers:
@@ -100,25 +101,30 @@ class _Ascent:
             x = transfer.lifted(state.x, self._given[number - 1])
             if transfer.keeps is None:  # otherwise the level above has unknowns of its own and starts anew
                 own = Kept(state.globalization.refined(transfer.norm()), self._solver.curvature)
+                if transfer.P.identity:
+                    own = replace(own, globalization=own.globalization.restarted(state.model))
                 kept = (own, *state.kept)
         return x, kept
 
     def _solved(self, x: Tensor, rest: Hierarchy, kept: tuple[Kept, ...], number: int) -> State | None:
         """The end of the solve of one level, or None where its objective is not finite or falls without bound."""
-        objective, cycle = self._hierarchy.levels[number - 1].objective, self._solver.cycle
+        level, cycle = self._hierarchy.levels[number - 1], self._solver.cycle
+        objective = level.objective
         assert objective is not None
-        f = objective.counted(self._recorder.ledgers[number])
+        ledger = self._recorder.ledgers[number]
+        f = objective.counted(ledger)
         try:
             state = self._solver.init(f, x, kept)
         except NonFiniteError:
             return None
         if self._reached(state, number):
             return state
+        gate = None if level.held_out is None else Gate(level.held_out.counted(ledger), cycle.overfit, state)
         reduction = cycle.nested_reduction if rest.levels else COARSEST
         stop = GradientNorm(reduction * state.gradient_norm) | MaxIterations(cycle.nested_iterations) | Unbounded()
         if cycle.nested_stagnation:
             stop = stop | Stagnation(cycle.nested_stagnation, PATIENCE)
-        state, (status, _) = drive(
+        state, (status, reason) = drive(
             self._solver,
             f,
             state,
@@ -126,8 +132,11 @@ class _Ascent:
             self._recorder,
             stop | self._limits,
             number,
-            after=lambda now: self._reached(now, number),
+            after=lambda now: self._reached(now, number) or (gate is not None and gate(now)),
         )
+        if gate is not None:
+            state = state if self._reached(state, number) else gate.best
+            self._recorder.remark(f"left the level: {gate.reason or reason}")
         return None if status in (Status.UNBOUNDED, Status.NON_FINITE) else state
 
     def _reached(self, state: State, number: int) -> bool:

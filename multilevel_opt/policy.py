@@ -219,6 +219,10 @@ class Globalization(Protocol):
         """The value with which the level above starts after nested iteration, given ‖P‖."""
         ...
 
+    def restarted(self, model: Taylor) -> Self:
+        """The value with which a level of the same unknowns and more rows starts, given the last model of this one."""
+        ...
+
     def room(self, norm: float) -> float:
         """How far a coarse solve may go, in the norm of the coarse level, given ‖P‖; inf without a limit."""
         ...

@@ -85,7 +85,7 @@ def record_of(
         "n_parameters": result.sizes[0],
         "n_residuals": rows,
         "level_parameters": list(result.sizes),
-        "level_residuals": [rows] * len(result.sizes),
+        "level_residuals": [rows, *(level.rows or rows for level in hierarchy)],
         "linear_algebra": result.linear_algebra,
         "routing": list(result.ledgers[0].decisions),
         "device": str(result.x.device),

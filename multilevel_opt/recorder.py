@@ -53,6 +53,12 @@ class Recorder:
             with self.clock.paused():
                 self.listener(stamped)
 
+    def remark(self, note: str) -> None:
+        """Add a remark to the last event."""
+        if self.history:
+            last = self.history[-1]
+            self.history[-1] = replace(last, note="; ".join(filter(None, (last.note, note))))
+
     def next_iteration(self, level: int) -> int:
         """Number of the next iteration of a level."""
         for event in reversed(self.history):

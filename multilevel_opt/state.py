@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from multilevel_opt.bounds import EVERYWHERE, Region
+from multilevel_opt.controller import Experience
 from multilevel_opt.curvature import Curvature
 from multilevel_opt.errors import InputError
 from multilevel_opt.globalization import Globalization
@@ -49,6 +50,7 @@ class Cycle:
         nested_reduction: the solve of a level of nested iteration ends at this fraction of its first gradient norm.
         nested_iterations: and after so many iterations.
         nested_stagnation: and when thirty iterations there decrease its objective by less than this fraction; 0 never.
+        overfit: and, on levels of fewer rows, where held-out rows have so many times the loss of those of the level.
     """
 
     coarse_iterations: int = 10
@@ -69,6 +71,7 @@ class Cycle:
     nested_reduction: float = 0.01
     nested_iterations: int = 100
     nested_stagnation: float = 0.0
+    overfit: float = 1.3
 
     def __post_init__(self) -> None:
         if self.shape not in ROUNDS:
@@ -145,6 +148,8 @@ class State:
         failure: why no trial point was acceptable, or None.
         best: (f, x) of the lowest finite value seen, accepted or not.
         region: where the iterates may go.
+        experience: what is known of the kinds of steps, where a controller chooses among them.
+        effective: the effective dimension at the last coarse-row step; 0 before the first.
     """
 
     x: Tensor
@@ -167,6 +172,8 @@ class State:
     moved: bool = False
     failure: Status | None = None
     region: Region = EVERYWHERE
+    experience: Experience | None = None
+    effective: float = 0.0
 
     @property
     def kept(self) -> tuple[Kept, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,11 +27,13 @@ class LinearOperator(ABC):
         shape: (m, n).
         nnz: stored entries; a product costs 2 nnz flops.
         isometric: known to keep the norm of every vector.
+        identity: known to change nothing.
     """
 
     shape: tuple[int, int]
     nnz: int
     isometric: bool = False
+    identity: bool = False
 
     @abstractmethod
     def matvec(self, v: Tensor) -> Tensor:
@@ -79,6 +82,20 @@ class Dense(LinearOperator):
 
     def after(self, dense: Tensor) -> Tensor:
         return dense @ self.matrix
+
+
+class Deferred(Dense):
+    """An (m, n) matrix that is computed when it is first used."""
+
+    def __init__(self, shape: tuple[int, int], make: Callable[[], Tensor]) -> None:
+        self.shape = shape
+        self.nnz = shape[0] * shape[1]
+        self._make = make
+
+    @cached_property
+    def matrix(self) -> Tensor:  # type: ignore[override]
+        """The entries."""
+        return self._make()
 
 
 class Sparse(LinearOperator):
@@ -145,6 +162,26 @@ class Selection(LinearOperator):
 
     def after(self, dense: Tensor) -> Tensor:
         return dense[:, self.indices]
+
+
+class Identity(LinearOperator):
+    """The identity of R^n; it costs nothing."""
+
+    isometric = True
+    identity = True
+    nnz = 0
+
+    def __init__(self, size: int) -> None:
+        self.shape = (size, size)
+
+    def matvec(self, v: Tensor) -> Tensor:
+        return v
+
+    def rmatvec(self, w: Tensor) -> Tensor:
+        return w
+
+    def after(self, dense: Tensor) -> Tensor:
+        return dense
 
 
 class Product(LinearOperator):

@@ -62,6 +62,10 @@ class Objective(ABC):
         other.ledger = ledger
         return other
 
+    def deferred(self) -> Objective:
+        """The same function, whose expansions compute second derivatives only when these are asked for."""
+        return self
+
     def pullback(self, x: Tensor, transfer: TransferOperator) -> tuple[Objective, Tensor]:
         """The function y -> f(x + P (y − y₀)) and its start point y₀; coherent with f to every order."""
         from multilevel_opt.objective.algebra import Pullback

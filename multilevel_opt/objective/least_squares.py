@@ -15,7 +15,7 @@ from torch import Tensor
 
 from multilevel_opt.errors import ShapeError, UnsupportedCombination
 from multilevel_opt.ledger import Ledger
-from multilevel_opt.linalg.operator import ByRows, Dense, LinearOperator
+from multilevel_opt.linalg.operator import ByRows, Deferred, Dense, LinearOperator, Product
 from multilevel_opt.objective.base import Function, Objective
 from multilevel_opt.objective.layout import Layout
 from multilevel_opt.objective.residual import Residual, ResidualFunction, as_residual
@@ -53,6 +53,7 @@ class LeastSquares(Objective):
         self.matrix_free = matrix_free
         self.memory = inf
         self._rows = 0
+        self._deferred = False
 
     @property
     def layout(self) -> Layout | None:
@@ -88,6 +89,8 @@ class LeastSquares(Objective):
             raise UnsupportedCombination(
                 f"a least-squares model has order at most 2, asked for {order}: use Exact() curvature for higher orders"
             )
+        if self._deferred and not self.matrix_free:
+            return self._expanded_later(x, order)
         r, operator = self._linearized(x)
         stored = 2.0 * operator.nnz if isinstance(operator, Dense) else 0.0  # other products count themselves
         gradient = operator.rmatvec(r)
@@ -96,6 +99,27 @@ class LeastSquares(Objective):
         if order == 1:
             return Taylor(value, (lambda: gradient,))
 
+        return self._normal_model(x, r, value, gradient, operator, stored)
+
+    def _expanded_later(self, x: Tensor, order: int) -> Taylor:
+        """The expansion with the gradient by one reverse sweep, and J when it is first used."""
+        point = x.detach().clone().requires_grad_()
+        with torch.enable_grad():
+            found = _vector(self.residual(point))
+        r, gradient = found.detach(), torch.zeros_like(x)
+        if found.requires_grad:
+            (gradient,) = torch.autograd.grad(found, point, r, materialize_grads=True)
+        value = 0.5 * (r @ r)
+        self.ledger.count("residual")
+        self.ledger.count("vjp", 3 * self.unit(r, x))
+        if order == 1:
+            return Taylor(value, (lambda: gradient,))
+        operator = Deferred((r.numel(), x.numel()), lambda: self.jacobian(x)[1])
+        return self._normal_model(x, r, value, gradient, operator, 2.0 * operator.nnz)
+
+    def _normal_model(
+        self, x: Tensor, r: Tensor, value: Tensor, gradient: Tensor, operator: LinearOperator, stored: float
+    ) -> Taylor:
         def hvp(v: Tensor) -> Tensor:
             self.ledger.count("hvp", 2 * stored)
             return operator.rmatvec(operator.matvec(v))
@@ -138,6 +162,11 @@ class LeastSquares(Objective):
     @property
     def has_residual(self) -> bool:
         return True
+
+    def deferred(self) -> Self:
+        other = copy.copy(self)
+        other._deferred = True
+        return other
 
     def without_matrix(self) -> Self:
         """The same objective, whose expansions carry products with J only."""

@@ -8,6 +8,7 @@ multilevel methods ask: which smaller residual lives on some of the neurons, and
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,6 +17,23 @@ from multilevel_opt.errors import UnsupportedCombination
 from multilevel_opt.objective.layout import Layout
 
 ResidualFunction = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Rows of one kind, in an order whose beginnings are spread over all of them.
+
+    Attributes:
+        order: int64 numbers (k,), each once; what they count (rows, points) is known to the residual.
+        exponent: of a coarse level with the fraction φ of the rows, φ^exponent of these stay.
+    """
+
+    order: Tensor
+    exponent: float = 1.0
+
+    def kept(self, fraction: float) -> int:
+        """How many stay; at least one."""
+        return max(1, min(len(self.order), int(len(self.order) * float(fraction**self.exponent) + 0.5)))
 
 
 class Residual:
@@ -51,6 +69,18 @@ class Residual:
         """The residual of the rows ``ids`` (int64 of shape (k,)) alone."""
         return FunctionResidual(lambda x: self(x)[ids])
 
+    def strips(self, x: Tensor, seed: int = 0) -> list[Strip]:
+        """The kinds of rows, for levels of fewer of them; here all rows are of one kind, in random order."""
+        with torch.no_grad():
+            m = self(x).numel()
+        order = torch.randperm(m, generator=torch.Generator(device="cpu").manual_seed(seed), device="cpu")
+        return [Strip(order.to(x.device))]
+
+    def sampled(self, ids: Sequence[Tensor], strips: Sequence[Strip]) -> Residual:
+        """Of every strip some entries (k,), weighted so that ½‖r‖² approximates that of all rows."""
+        (chosen,), (strip,) = ids, strips
+        return _Scaled(self.rows(chosen.sort().values), (len(strip.order) / max(len(chosen), 1)) ** 0.5)
+
     def resized(self, widths: Sequence[int]) -> Residual:
         """The same equations for a network with other hidden widths (the published coarse problem)."""
         raise UnsupportedCombination(
@@ -76,6 +106,21 @@ class FunctionResidual(Residual):
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.function(x)
+
+
+class _Scaled(Residual):
+    """A residual times a number."""
+
+    def __init__(self, base: Residual, factor: float) -> None:
+        self.base, self.factor = base, factor
+        self.layout, self.channels = base.layout, base.channels
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.factor * self.base(x)
+
+    def linearize(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        r, jacobian = self.base.linearize(x)
+        return self.factor * r, self.factor * jacobian
 
 
 def as_residual(residual: Residual | ResidualFunction) -> Residual:

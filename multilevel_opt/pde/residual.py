@@ -21,11 +21,12 @@ from torch import Tensor
 from multilevel_opt.errors import InputError
 from multilevel_opt.objective.layout import Block as ParameterBlock
 from multilevel_opt.objective.layout import Layout
-from multilevel_opt.objective.residual import Residual
+from multilevel_opt.objective.residual import Residual, Strip
 from multilevel_opt.pde.constraints import Transform
 from multilevel_opt.pde.equations import Block, probed
 from multilevel_opt.pde.fields import Frame, named
 from multilevel_opt.pde.networks import MLP, Network
+from multilevel_opt.pde.point_levels import spread
 from multilevel_opt.pde.sites import Transformed, site_of
 from multilevel_opt.transfer.blocks import places
 
@@ -149,6 +150,20 @@ class PDEResidual(Residual):
         blocks = [block for block in blocks if block.rows] or blocks[:1]
         in_order = bool((place[1:] > place[:-1]).all())
         return self._with(self.network, blocks, None if in_order else torch.argsort(place))
+
+    def strips(self, x: Tensor, seed: int = 0) -> list[Strip]:
+        """The points of every block; of conditions as many stay as keep them as dense as those of the equation."""
+        return [
+            Strip(spread(b.points, seed + k), 1.0 if k == 0 else 1.0 - 1.0 / b.points.shape[1])
+            for k, b in enumerate(self.blocks)
+        ]
+
+    def sampled(self, ids: Sequence[Tensor], strips: Sequence[Strip]) -> PDEResidual:
+        parts = [block.take(chosen.sort().values) for block, chosen in zip(self.blocks, ids, strict=True)]
+        pairs = zip(parts, self.blocks, strict=True)
+        shares = [(len(all_of.points) / max(len(part.points), 1)) ** 0.5 for part, all_of in pairs]
+        weighted = [p.weighted([share * w for w in p.weights]) for p, share in zip(parts, shares, strict=True)]
+        return self.with_blocks([block for block in weighted if block.rows] or weighted[:1])
 
     def resized(self, widths: Sequence[int]) -> PDEResidual:
         """The same equations for a network with other hidden widths."""

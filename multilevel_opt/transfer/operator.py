@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from multilevel_opt.errors import InputError, NonFiniteError, ShapeError
-from multilevel_opt.linalg.operator import Dense, LinearOperator, Selection, Sparse
+from multilevel_opt.linalg.operator import Dense, Identity, LinearOperator, Selection, Sparse
 
 EXACT_NORM = 512
 POWER_ITERATIONS = 60
@@ -107,6 +107,11 @@ class TransferOperator:
     def nnz(self) -> int:
         """Stored entries of P."""
         return self.P.nnz
+
+    @property
+    def same(self) -> bool:
+        """Whether a lifted iterate stands for the same solution."""
+        return self.keeps is not None or self.P.identity
 
     def prolong(self, s: Tensor) -> Tensor:
         """The fine step P s, shapes (n_c,) -> (n,); raises ``ShapeError``."""
@@ -267,6 +272,11 @@ def spectral_norm(operator: LinearOperator) -> float:
 
 @spectral_norm.register
 def _(operator: Selection) -> float:
+    return 1.0
+
+
+@spectral_norm.register
+def _(operator: Identity) -> float:
     return 1.0
 
 
