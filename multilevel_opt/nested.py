@@ -119,7 +119,7 @@ class _Ascent:
             return None
         if self._reached(state, number):
             return state
-        gate = None if level.held_out is None else Gate(level.held_out.counted(ledger), cycle.overfit, state)
+        gate = None if level.held_out is None else Gate(level.held_out.counted(ledger), cycle.nested_overfit, state)
         reduction = cycle.nested_reduction if rest.levels else COARSEST
         stop = GradientNorm(reduction * state.gradient_norm) | MaxIterations(cycle.nested_iterations) | Unbounded()
         if cycle.nested_stagnation:

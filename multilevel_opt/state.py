@@ -50,7 +50,7 @@ class Cycle:
         nested_reduction: the solve of a level of nested iteration ends at this fraction of its first gradient norm.
         nested_iterations: and after so many iterations.
         nested_stagnation: and when thirty iterations there decrease its objective by less than this fraction; 0 never.
-        overfit: and, on levels of fewer rows, where held-out rows have so many times the loss of those of the level.
+        nested_overfit: and, on levels of fewer rows, where held-out rows have so many times the loss of those of the level.
     """
 
     coarse_iterations: int = 10
@@ -71,7 +71,7 @@ class Cycle:
     nested_reduction: float = 0.01
     nested_iterations: int = 100
     nested_stagnation: float = 0.0
-    overfit: float = 1.3
+    nested_overfit: float = 1.3
 
     def __post_init__(self) -> None:
         if self.shape not in ROUNDS:

@@ -142,7 +142,7 @@ def test_the_gate_leaves_a_level_that_interpolates_its_rows_and_the_record_says_
     assert len(notes) == 1
     assert "held-out rows" in notes[0]
     cycle = METHODS["rows"].solver.cycle
-    blind = METHODS["rows"].solver.replace(cycle=mlo.Cycle(**{**vars(cycle), "overfit": 1e30}))
+    blind = METHODS["rows"].solver.replace(cycle=mlo.Cycle(**{**vars(cycle), "nested_overfit": 1e30}))
     other = mlo.least_squares(f, x, blind, hierarchy=hierarchy, stop=STOP)
     reached = [min(e.loss for e in run.history if e.level == 2) for run in (result, other)]
     assert reached[1] < 1e-10 * float(f(x)) or reached[1] < reached[0]  # without a gate it goes on to interpolation

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from multilevel_opt.errors import InputError, NonFiniteError, ShapeError
-from multilevel_opt.linalg.operator import Dense, Identity, LinearOperator, Selection, Sparse
+from multilevel_opt.linalg.operator import Dense, LinearOperator, Selection, Sparse
 
 EXACT_NORM = 512
 POWER_ITERATIONS = 60
@@ -267,17 +267,7 @@ def _(operator: Selection, like: Tensor) -> LinearOperator:
 @singledispatch
 def spectral_norm(operator: LinearOperator) -> float:
     """‖A‖₂, see ``TransferOperator.norm``."""
-    return _power_norm(operator, torch.empty(0, dtype=torch.float64, device="cpu"))
-
-
-@spectral_norm.register
-def _(operator: Selection) -> float:
-    return 1.0
-
-
-@spectral_norm.register
-def _(operator: Identity) -> float:
-    return 1.0
+    return 1.0 if operator.isometric else _power_norm(operator, torch.empty(0, dtype=torch.float64, device="cpu"))
 
 
 @spectral_norm.register
