@@ -50,7 +50,7 @@ class Cycle:
         nested_reduction: the solve of a level of nested iteration ends at this fraction of its first gradient norm.
         nested_iterations: and after so many iterations.
         nested_stagnation: and when thirty iterations there decrease its objective by less than this fraction; 0 never.
-        nested_overfit: and, on levels of fewer rows, where held-out rows have so many times the loss of those of the level.
+        nested_overfit: and, on levels of fewer rows, where held-out rows have so many times the loss of its own.
     """
 
     coarse_iterations: int = 10
