@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from multilevel_opt.errors import InputError
-from multilevel_opt.pde import Condition, Data, Field
-from problems.burgers import Burgers
+from multilevel_opt.pde import Condition, Data, Field, Front
+from problems.burgers import THICKNESS, Burgers
 
 START = 3.0  # the first guess of the viscosity, relative to the true one
 
@@ -51,12 +51,21 @@ class BurgersInverse(Burgers):
     def true_unknowns(self) -> Mapping[str, float]:
         return {"viscosity": self.viscosity}
 
+    def front(self) -> Front:
+        return Front(axis=0, at=0.0, thickness=THICKNESS * self.unknowns()["viscosity"])  # the true one is unknown
+
     def equation(self, u: Field, z: Tensor) -> Tensor:
         return u.t + u.value * u.x - u.unknown("viscosity") * u.xx
 
     def conditions(self) -> Sequence[Condition]:
         z = self.cloud.tensor(self.place.interior(self.measurements, "sobol", self.seed + 1))
         return [Data(z, measured(self.exact(z), self.noise, self.seed), weight=1.0)]
+
+    def default_points(self) -> int:
+        return 1000  # with the measurements more rows than parameters, so that errors of measurement are not fitted
+
+    def default_width(self) -> int:
+        return 16
 
     @cached_property
     def metrics(self) -> dict[str, Callable[[Tensor], float]]:

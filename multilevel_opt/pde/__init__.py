@@ -9,6 +9,7 @@ from multilevel_opt.pde.embeddings import Periodic as PeriodicFeatures
 from multilevel_opt.pde.equations import Block
 from multilevel_opt.pde.evolution import Evolution
 from multilevel_opt.pde.fields import Field, Fields, Frame
+from multilevel_opt.pde.fronts import Front
 from multilevel_opt.pde.implicit import Implicit
 from multilevel_opt.pde.initialization import INITIALIZATIONS
 from multilevel_opt.pde.lifting import with_boundary
@@ -42,6 +43,7 @@ __all__ = [
     "Fields",
     "Fourier",
     "Frame",
+    "Front",
     "Implicit",
     "Initial",
     "Interval",

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from multilevel_opt.pde.domains import Domain
+from multilevel_opt.pde.fronts import Front
 from multilevel_opt.pde.sampling import Array
 
 
@@ -43,6 +44,7 @@ class Cloud:
         seed: of random points.
         dtype: of the points.
         device: of the points.
+        front: near which the interior points are denser, or None.
     """
 
     domain: Domain
@@ -51,11 +53,13 @@ class Cloud:
     seed: int
     dtype: torch.dtype = torch.float64
     device: torch.device | str = "cpu"
+    front: Front | None = None
 
     @cached_property
     def interior(self) -> Tensor:
         """(t, d)."""
-        return self.tensor(self.domain.interior(self.points, self.sampling, self.seed))
+        z = self.tensor(self.domain.interior(self.points, self.sampling, self.seed))
+        return z if self.front is None else self.front.gathered(z, self.domain.bounds)
 
     @cached_property
     def boundary(self) -> Places:

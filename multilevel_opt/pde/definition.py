@@ -12,6 +12,7 @@ from multilevel_opt.errors import InputError
 from multilevel_opt.pde.architectures import architecture
 from multilevel_opt.pde.conditions import Boundary, Condition
 from multilevel_opt.pde.domains import Box, Domain
+from multilevel_opt.pde.fronts import Front
 from multilevel_opt.pde.networks import Network
 
 if TYPE_CHECKING:
@@ -79,6 +80,10 @@ class Definition:
     def frequency(self) -> float:
         """Largest wave number of the solution along a coordinate, in radians per unit length."""
         return float(torch.pi)
+
+    def front(self) -> Front | None:
+        """A thin layer of the solution, if one is known to be there: points, inputs and weights heed it."""
+        return None
 
     def default_activation(self) -> str:
         """Activation where none is asked for: tanh; with ``init="normal"`` tanh(z/2), as in the published tables."""

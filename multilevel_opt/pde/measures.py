@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from multilevel_opt.pde import sampling as points_of
-from multilevel_opt.pde.cloud import Cloud
 from multilevel_opt.pde.derivatives import channels_of
 from multilevel_opt.pde.terms import Needs, Term
 
@@ -130,7 +129,7 @@ class Measures:
         me = self._me
         count = min(HELD_OUT, len(me.interior_points))
         sampling = points_of.no_grid(cast(str, me.sampling))
-        cloud = Cloud(me.place, count, sampling, me.seed + OTHER_SEED, **me._options)
+        cloud = me._cloud_of(count, sampling, me.seed + OTHER_SEED)
         made = me.rows_of(cloud.interior, cloud, list(me.conditions()))
         pairs = zip(made.blocks, me.residual.blocks, strict=True)
         return made.with_blocks([held.weighted(_rescaled(trained, len(held.points))) for held, trained in pairs])

@@ -23,6 +23,7 @@ from multilevel_opt.pde.activations import Activation, activation
 from multilevel_opt.pde.adjoints import row_jacobian
 from multilevel_opt.pde.derivatives import channels_of
 from multilevel_opt.pde.embeddings import Embedding
+from multilevel_opt.pde.fronts import Beside, Bounds, Front
 from multilevel_opt.pde.initialization import Plan, draw
 from multilevel_opt.pde.operators import hidden_layers, output, parameters, propagate
 from multilevel_opt.pde.terms import Needs
@@ -85,6 +86,10 @@ class Network:
         raise UnsupportedCombination(
             f"{type(self).__name__} cannot be made smaller: use method 'lm', or coarsening 'random'"
         )
+
+    def beside(self, front: Front, bounds: Bounds) -> Network:
+        """The same kind of network, given the stretched coordinate of a front as well, if it takes embeddings."""
+        return self
 
     def start(
         self,
@@ -168,6 +173,9 @@ class MLP(Network):
         if self.skip:
             raise UnsupportedCombination("a network with skips cannot be made smaller: use method 'lm'")
         return replace(self, widths=tuple(int(w) for w in widths))
+
+    def beside(self, front: Front, bounds: Bounds) -> MLP:
+        return replace(self, embedding=Beside(self.inputs, front, bounds[front.axis], self.embedding))
 
     def value(self, x: Tensor, z: Tensor) -> Tensor:
         return propagate(x, self.layout, self.sigma, self._embedded(z), Needs(), self.skip)[0]

@@ -94,6 +94,8 @@ class PDEProblem(Definition, Measures, Portrait):
         self._at_least("dim", 1)
         if self.overrides("domain"):
             self._adopt(self.place.dim)
+        if (front := self.front()) is not None:
+            front.check(self.place)
         self._fill("width", self.default_width)
         self._at_least("width", 1)
         self._fill("depth", self.default_depth)
@@ -135,7 +137,7 @@ class PDEProblem(Definition, Measures, Portrait):
     def cloud(self) -> Cloud:
         """The points of training."""
         points = cast("int | str", self.points)
-        return Cloud(self.place, points, cast(str, self.sampling), self.seed, **self._options)
+        return self._cloud_of(points, cast(str, self.sampling), self.seed)
 
     @cached_property
     def interior_points(self) -> Tensor:
@@ -149,8 +151,9 @@ class PDEProblem(Definition, Measures, Portrait):
 
     @cached_property
     def network(self) -> Network:
-        """The network."""
-        return self.make_network()
+        """The network; where the problem has a front, with its stretched coordinate."""
+        made, front = self.make_network(), self.front()
+        return made if front is None else made.beside(front, self.place.bounds)
 
     @cached_property
     def residual(self) -> PDEResidual:
@@ -171,7 +174,9 @@ class PDEProblem(Definition, Measures, Portrait):
 
     def rows_of(self, z: Tensor, cloud: Cloud, conditions: Sequence[Condition]) -> PDEResidual:
         """The equation at the points z (t, d) and conditions at those of a cloud, all rows with weight one."""
-        blocks = [Block(z, self.equation, name="the equation"), *(c.block(cloud) for c in conditions)]
+        front = self.front()
+        equation = self.equation if front is None else front.weighted(self.equation, self.place.bounds)
+        blocks = [Block(z, equation, name="the equation"), *(c.block(cloud) for c in conditions)]
         transform = self.transform if self.constrained() else None
         scales = [abs(value) or 1.0 for value in self.unknowns().values()]
         return PDEResidual(self.network, blocks, frame=self.frame, transform=transform, scales=scales)
@@ -201,6 +206,10 @@ class PDEProblem(Definition, Measures, Portrait):
     @property
     def _options(self) -> dict[str, Any]:
         return {"dtype": DTYPES[cast(str, self.dtype)], "device": self.device}
+
+    def _cloud_of(self, points: int | str, sampling: str, seed: int) -> Cloud:
+        """Other points of the problem, as dense where its front is."""
+        return Cloud(self.place, points, sampling, seed, **self._options, front=self.front())
 
     def _check_finite(self, residual: PDEResidual) -> None:
         with torch.no_grad():

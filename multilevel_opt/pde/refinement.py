@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from multilevel_opt.errors import InputError
-from multilevel_opt.pde.cloud import Cloud
 from multilevel_opt.pde.problem import PDEProblem
 
 CANDIDATES = 10  # times the points
@@ -53,7 +52,7 @@ def refined(
         raise InputError(f"refinement {method!r} is unknown: choose one of {', '.join(METHODS)}")
     now = problem.interior_points
     count, drawn = max(1000, CANDIDATES * len(now)), problem.seed + seed + 1
-    found = Cloud(problem.place, count, "uniform", drawn, now.dtype, now.device)
+    found = problem._cloud_of(count, "uniform", drawn)
     rows = problem.rows_of(found.interior, found, [])
     first = rows.blocks[0].weighted(problem.residual.blocks[0].weights)
     with torch.no_grad():
