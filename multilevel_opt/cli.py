@@ -225,11 +225,8 @@ def _run(spec: Spec, found: type, folder: RunFolder | None, as_json: bool, quiet
         if folder is None:
             run = _solve(spec, problem, None, quiet, False)
         else:
-            folder.claim()
-            try:
+            with folder.claimed(_say):
                 run = _solve(spec, problem, folder, quiet, resume and (folder / "checkpoint.pt").exists())
-            finally:
-                folder.release()
     try:
         if folder is not None:
             from multilevel_opt.study.report import save_run, write_report

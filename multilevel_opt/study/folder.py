@@ -20,7 +20,8 @@ import json
 import os
 import shlex
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from math import isfinite
 from pathlib import Path
@@ -151,6 +152,19 @@ class RunFolder:
                 self._made.pop().rmdir()
             except OSError:
                 return
+
+    @contextmanager
+    def claimed(self, tell: Callable[[str], None]) -> Iterator[None]:
+        """``claim``, then ``release``; who interrupts a run outside of its iterations is told how to continue."""
+        self.claim()
+        try:
+            yield
+        except KeyboardInterrupt:
+            if self.begun:
+                tell(f"interrupted: continue by 'mlopt resume {self.path}'")
+            raise
+        finally:
+            self.release()
 
     def begin(self, spec: Spec, keep: Sequence[str] = ()) -> None:
         """Write ``run.json`` and remove what an earlier run has left, but for ``keep``."""
