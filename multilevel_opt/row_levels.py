@@ -19,7 +19,7 @@ from multilevel_opt.linalg.operator import Identity
 from multilevel_opt.objective.base import Objective
 from multilevel_opt.objective.least_squares import LeastSquares
 from multilevel_opt.objective.residual import Residual, Strip
-from multilevel_opt.subproblem.damped_least_squares import memory_budget, plan
+from multilevel_opt.subproblem.router import memory_budget, plan
 from multilevel_opt.transfer.operator import TransferOperator
 
 

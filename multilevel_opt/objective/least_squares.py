@@ -15,7 +15,7 @@ from torch import Tensor
 
 from multilevel_opt.errors import ShapeError, UnsupportedCombination
 from multilevel_opt.ledger import Ledger
-from multilevel_opt.linalg.operator import ByRows, Deferred, Dense, LinearOperator, Product
+from multilevel_opt.linalg.operator import ByRows, Deferred, Dense, LinearOperator
 from multilevel_opt.objective.base import Function, Objective
 from multilevel_opt.objective.layout import Layout
 from multilevel_opt.objective.residual import Residual, ResidualFunction, as_residual
