@@ -57,7 +57,7 @@ class Band:
         source = np.full((width + 1, n), len(rows))
         kept = np.flatnonzero(below >= 0)
         source[below[kept], columns[kept]] = kept
-        return cls(n, width, order, torch.as_tensor(source.reshape(-1)))
+        return cls(n, width, order, torch.from_numpy(source.reshape(-1)))
 
     @property
     def flops(self) -> float:
@@ -75,7 +75,7 @@ class Band:
             found = scipy.linalg.solveh_banded(diagonals, right, overwrite_ab=True, lower=True, check_finite=False)
         except np.linalg.LinAlgError:
             return None
-        x = torch.as_tensor(found)
+        x = torch.from_numpy(found)
         if self.order is not None:
-            x = torch.empty_like(x).index_copy_(0, torch.as_tensor(self.order), x)
+            x = torch.empty_like(x).index_copy_(0, torch.from_numpy(self.order), x)
         return x if bool(torch.isfinite(x.sum())) else None
