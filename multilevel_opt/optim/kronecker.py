@@ -24,8 +24,9 @@ from multilevel_opt.optim.closure import gradient_of, loss_of
 from multilevel_opt.optim.layers import Layer, Pass, layers_of, watched
 from multilevel_opt.optim.safe import Closure, Parameters, Safe, Value
 
-RAISE, RELAX = 4.0, 0.95  # of the damping after a rejected step, and after steps with a good or poor gain ratio
-GOOD, POOR = 0.75, 0.25
+RAISE, RELAX = 2.0, 0.7  # of the damping after a step that was taken back, and after one whose gain ratio is not POOR
+POOR = 0.25
+SLOWER = 0.25  # of the pace after a step that was taken back
 HIGHEST = 1e8
 PATIENCE = 3  # so many steps taken back in a row, and what was learned is dropped
 
@@ -48,8 +49,9 @@ class Kronecker(Safe):
         momentum: weight of the past in M.
         decay: weight of the past in A.
         weight_decay: τ, of the term τ/2 ‖w‖² that is added to the loss for the direction.
-        adaptive: judge every step by the same samples: where their loss rises by more than losses were scattered
-            lately, the step is taken back and λ raised; else λ follows the gain ratio.
+        adaptive: judge every step by the same samples: where their loss is not finite, or rises half of the way back to
+            the first losses, the step is taken back, the next ones are shorter and λ is raised, to fall again with good
+            gain ratios.
         **options: as for ``Safe``.
 
     Raises:
@@ -247,23 +249,18 @@ class Kronecker(Safe):
     def _taken_back(self, after: Seen) -> Mapping[str, Any]:
         what = "rose" if isfinite(after.loss) else "was not finite"
         self.damping = min(HIGHEST, RAISE * self.damping)
+        self.pace *= SLOWER
         self._momentum = []
         self._refused += 1
-        if self._refused < PATIENCE:
-            self.refresh()
-        else:
+        if self._refused >= PATIENCE:
             self.forget()
         reason = f"the loss {what} after the step: taken back, damping raised to {self.damping:.3g}"
         return {"reason": reason, "accepted": False, "damping": self.damping}
 
     def _adapt(self, ratio: float) -> None:
-        """λ falls back to its first value after good steps and rises after poor ones."""
-        if not self.adaptive:
-            return
-        if ratio > GOOD:
+        """λ falls back to its first value."""
+        if self.adaptive and ratio > POOR:
             self.damping = max(self.initial_damping, RELAX * self.damping)
-        elif ratio < POOR:
-            self.damping = min(HIGHEST, self.damping / RELAX)
 
 
 def inverted(matrix: Tensor, shift: float) -> Tensor:

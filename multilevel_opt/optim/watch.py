@@ -26,7 +26,6 @@ from torch import Tensor
 
 LONGEST = 16.0  # windows of patience, at most
 SCATTERS = 10.0  # so many scatters above the first level is suspicious
-EXPLAINED = 1.0  # so many scatters above the level is nothing unusual
 BLAME = 0.5  # at the best weights the same samples have less than this fraction of the excess
 
 
@@ -63,9 +62,9 @@ class Watch:
     def ceiling(self, loss: float) -> float:
         """How high the loss of the same samples may be after a step.
 
-        Momentum, and what other samples ask for, may raise it; not beyond what losses were like lately.
+        Momentum, and what other samples ask for, may raise it for a while; not half of the way back to the first losses.
         """
-        return max(loss, self.level) + EXPLAINED * self.scatter
+        return max(loss, 0.5 * (self.level + self.first)) if self.known else loss
 
     def see(self, loss: float, step: int) -> None:
         """Take an accepted loss of the present weights into account, and keep them if they are the best."""

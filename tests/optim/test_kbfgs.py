@@ -231,10 +231,11 @@ def test_a_step_whose_loss_rises_is_taken_back_counted_and_reported():
     before = [p.detach().clone() for p in module.parameters()]
     optimizer.step(batches(module)[0])
     assert not optimizer.last.accepted
-    assert "taken back, damping raised to 0.04" in optimizer.last.reason
+    assert "taken back, damping raised to 0.02" in optimizer.last.reason
     assert all(torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
     assert optimizer.counts["rejected"] == 1
-    assert optimizer.damping == 0.04
+    assert optimizer.damping == 0.02
+    assert optimizer.pace == 0.25
 
 
 def test_what_was_learned_wrongly_is_dropped():
