@@ -1,35 +1,34 @@
-"""Trust-region training by elements of a partially separable loss (Raynaud & Orban 2022: their solver PUS).
+"""Training by elements of a partially separable loss (Raynaud & Orban 2022).
 
-    min gᵀs + ½ sᵀBs,  ‖s‖ ≤ Δ,     B = Σ_i U_iᵀ B_i U_i,     ρ = (f(w) − f(w + s)) / (−gᵀs − ½ sᵀBs)
-
-on a mini-batch, by truncated conjugate gradients. A step with ρ > 10⁻³ is accepted; Δ doubles where ρ ≥ 0.75 and
-‖s‖ > 0.8Δ, and is halved where ρ ≤ 10⁻³. The matrices B_i are those of ``element_curvature``.
-
-The decrease is a mean over the samples of the batch, known up to its standard error. ``doubt`` standard errors are
-given to a step before it is rejected, and taken off before the radius grows; 0 is the published rule.
+A step minimizes a quadratic model of a mini-batch with B = Σ_i U_iᵀ B_i U_i by truncated conjugate gradients. Four
+tables vary independently: what B_i is (``element_curvature``), how far to go (``partitioned_steps``: a trust region or
+a line search), where the next batch is evaluated (``extrapolation``: Nesterov), and which weights are tested
+(``averaging``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from math import isfinite, sqrt
+from math import isfinite, nan, sqrt
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from multilevel_opt.errors import InputError
-from multilevel_opt.linalg.krylov import CGResult, steihaug
+from multilevel_opt.linalg.krylov import CGResult
 from multilevel_opt.objective.batch import Batch
+from multilevel_opt.optim.averaging import Average
 from multilevel_opt.optim.element_curvature import CURVATURES
-from multilevel_opt.optim.safe import Closure, Safe, Value
+from multilevel_opt.optim.extrapolation import EXTRAPOLATIONS
+from multilevel_opt.optim.partitioned_steps import STEPS, Line
+from multilevel_opt.optim.safe import Closure, Safe, Value, all_finite
 from multilevel_opt.separable.elements import PartitionedLoss
 from multilevel_opt.separable.jacobian import BatchDerivatives
 from multilevel_opt.separable.losses import ScoreLoss
-
-ACCEPT, ENLARGE, NEAR, GROW, SHRINK = 1e-3, 0.75, 0.8, 2.0, 0.5  # published
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,14 +41,17 @@ class _Parts(Value):
 
 
 class Partitioned(Safe):
-    """Partitioned trust-region training.
+    """Partitioned training.
 
     Args:
         model: a module with partially separable scores.
         curvature: a key of ``element_curvature.CURVATURES``: "pggn", "plbfgs", "plsr1" or "plse".
         lr: factor on the steps; below 1 small batches are trusted less.
         memory: pairs that a secant matrix keeps.
-        radius: Δ at the start.
+        steps: a key of ``partitioned_steps.STEPS``: "trust-region" or "line-search".
+        momentum: a key of ``extrapolation.EXTRAPOLATIONS``: "none", "constant" or "adaptive".
+        average: fraction of the run whose mean weights ``averaging`` gives; 0: those of the last step.
+        radius: Δ at the start; of the trust region.
         largest: bound of Δ.
         forcing: relative residual at which conjugate gradients stop, at most; √‖g‖ where that is less.
         max_products: products with B in one step.
@@ -69,6 +71,9 @@ class Partitioned(Safe):
         *,
         curvature: str = "pggn",
         memory: int = 5,
+        steps: str = "trust-region",
+        momentum: str = "none",
+        average: float = 0.0,
         radius: float = 1.0,
         largest: float = 100.0,
         forcing: float = 0.1,
@@ -81,26 +86,42 @@ class Partitioned(Safe):
                 f"radius={radius}, largest={largest}, forcing={forcing}, max_products={max_products}, doubt={doubt} is "
                 "out of range: give 0 < radius <= largest, 0 < forcing < 1, products >= 1, doubt >= 0"
             )
-        if curvature not in CURVATURES:
-            raise InputError(f"unknown curvature {curvature!r}: choose one of {', '.join(CURVATURES)}")
+        _known("curvature", curvature, CURVATURES)
+        _known("steps", steps, STEPS)
+        _known("momentum", momentum, EXTRAPOLATIONS)
         if not isinstance(model, nn.Module):
             raise InputError(f"Partitioned traces a module, got {type(model).__name__}: give the module itself")
         super().__init__(model, lr, **options)
-        self.start, self.largest, self.forcing = radius, largest, forcing
-        self.max_products, self.doubt, self.radius = max_products, doubt, radius
+        self.forcing, self.max_products = forcing, max_products
         self._model, self._losses = model, dict[ScoreLoss, PartitionedLoss]()
         self._make = partial(CURVATURES[curvature], memory)
-        self.curvature = self._make()
+        self.curvature, self.steps = self._make(), STEPS[steps](radius, largest, doubt)
+        self.extrapolation, self.average = EXTRAPOLATIONS[momentum](), Average(average)
+
+    @property
+    def radius(self) -> float:
+        """Δ of the trust region."""
+        return self.steps.radius
 
     def forget(self) -> None:
-        self.radius, self._losses, self.curvature = self.start, {}, self._make()
+        self._losses, self.curvature = {}, self._make()
+        for part in (self.steps, self.extrapolation, self.average):
+            part.forget()
 
     def memory(self) -> dict[str, Any]:
-        return {"radius": self.radius, "curvature": self.curvature.state()}
+        parts = {"curvature": self.curvature, "steps": self.steps, "momentum": self.extrapolation}
+        return {name: part.state() for name, part in {**parts, "average": self.average}.items()}
 
     def remember(self, memory: dict[str, Any]) -> None:
-        self.radius = memory["radius"]
         self.curvature.restore(memory["curvature"])
+        self.steps.restore(memory["steps"])
+        self.extrapolation.restore(memory["momentum"])
+        self.average.restore(memory["average"])
+
+    @contextmanager
+    def averaging(self) -> Iterator[None]:
+        with self.average.replacing(self.weights):
+            yield
 
     def evaluate(self, closure: Closure) -> Value:
         loss = self._loss(closure)
@@ -110,9 +131,7 @@ class Partitioned(Safe):
         samples = loss.loss.values(derivatives.jacobian.scores, derivatives.labels)
         flat = derivatives.gradient
         value, norm = torch.stack([samples.mean(), flat.norm()]).tolist()
-        parts = torch.split(flat, [p.numel() for p in self.weights])
-        gradient = [part.reshape(p.shape) for part, p in zip(parts, self.weights, strict=True)]
-        return _Parts(value, gradient, norm, derivatives, flat, samples)
+        return _Parts(value, self._shaped(flat), norm, derivatives, flat, samples)
 
     def direction(self, closure: Closure, value: Value) -> list[Tensor]:
         return [-g for g in self.clipped(value)]
@@ -122,61 +141,70 @@ class Partitioned(Safe):
         if value.norm == 0.0:
             return {"reason": "the gradient is zero: nothing to do", "accepted": True}
         gradient = torch.cat([g.reshape(-1) for g in self.clipped(value)])
-        found = self._solved(gradient, value)
-        t = self.rates[0]  # the model is one group
-        predicted = -float(t * (gradient @ found.step) + 0.5 * t * t * (found.step @ found.product))
-        before = [p.detach().clone() for p in self.weights]
-        parts = torch.split(found.step, [p.numel() for p in self.weights])
-        moved = self.move([part.reshape(p.shape) for part, p in zip(parts, before, strict=True)])
-        ratio, error = self._ratio(closure, value, predicted) if moved else (float("nan"), 0.0)
-        accepted = ratio + self.doubt * error > ACCEPT
-        if not accepted and moved:
-            torch._foreach_copy_(self.weights, before)
-        if accepted and self.curvature.learns:
-            self._teach(closure, value, before)
-        damping = self.radius
-        self._adapt(ratio, self.doubt * error, float(found.step.norm()))
-        return {"accepted": accepted, "ratio": ratio, "damping": damping, "reason": _reason(accepted, ratio)}
+        found, before = self._solved(gradient, value), self._flat()
+        line = Line(
+            float(gradient @ found.step),
+            float(found.step @ found.product),
+            float(found.step.norm()),
+            lambda beta: self._decrease(closure, value, before + beta * found.step),
+        )
+        outcome = self.steps.taken(line, self.rates[0])  # the model is one group
+        reached = before + outcome.beta * found.step
+        accepted = outcome.beta > 0 and self._set(reached)
+        if accepted:
+            if self.curvature.learns:
+                self._teach(closure, value, reached - before)
+            self._set(self.extrapolation.following(reached, gradient))
+        else:
+            self._set(before)
+            self.extrapolation.forget()
+        self.average.see(self.weights)
+        reason = _reason(accepted, outcome.ratio)
+        return {"accepted": accepted, "ratio": outcome.ratio, "damping": outcome.damping, "reason": reason}
 
     def _solved(self, gradient: Tensor, value: _Parts) -> CGResult:
         smallest = sqrt(torch.finfo(gradient.dtype).eps)
-        return steihaug(
-            self.curvature.product(value.derivatives.jacobian.partition, value.derivatives),
-            gradient,
-            radius=self.radius,
-            tol=max(smallest, min(self.forcing, sqrt(value.norm))),
-            max_products=self.max_products,
+        product = self.curvature.product(value.derivatives.jacobian.partition, value.derivatives)
+        return self.steps.direction(
+            product, gradient, max(smallest, min(self.forcing, sqrt(value.norm))), self.max_products
         )
 
-    def _teach(self, closure: Closure, value: _Parts, before: list[Tensor]) -> None:
+    def _teach(self, closure: Closure, value: _Parts, s: Tensor) -> None:
         """A pair for each element: both gradients of the same samples."""
         again = self.evaluate_again(closure)
         if not again.finite:
             return
         assert isinstance(again, _Parts)
         partition = value.derivatives.jacobian.partition
-        s = torch.cat([(p - old).reshape(-1) for p, old in zip(self.weights, before, strict=True)])
         y = again.derivatives.element_gradients - value.derivatives.element_gradients
         learned = self.curvature.taught(partition, s, y)
         self.counts["pairs_accepted"] += learned
         self.counts["pairs_rejected"] += partition.count - learned
 
-    def _ratio(self, closure: Closure, value: _Parts, predicted: float) -> tuple[float, float]:
-        """ρ, and its standard error."""
+    def _decrease(self, closure: Closure, value: _Parts, point: Tensor) -> tuple[float, float]:
+        """f(w) − f(point), and its standard error; NaN where the loss is not finite. The weights stay at the point."""
+        if not self._set(point):
+            return nan, 0.0
         self.counts["losses"] += 1
         with self._replay:
             scores = self._model(closure.inputs)  # type: ignore[attr-defined]
         decrease = value.samples - self._loss(closure).loss.values(scores, value.derivatives.labels)
         mean, spread = torch.stack([decrease.mean(), decrease.std(correction=0)]).tolist()
-        if not (isfinite(mean) and predicted > 0):
-            return float("nan"), 0.0
-        return mean / predicted, spread / sqrt(len(decrease)) / predicted
+        return (mean, spread / sqrt(len(decrease))) if isfinite(mean) else (nan, 0.0)
 
-    def _adapt(self, ratio: float, doubt: float, length: float) -> None:
-        if not ratio + doubt > ACCEPT:
-            self.radius *= SHRINK
-        elif ratio - doubt >= ENLARGE and length > NEAR * self.radius:
-            self.radius = min(self.largest, GROW * self.radius)
+    def _flat(self) -> Tensor:
+        return torch.cat([p.detach().reshape(-1) for p in self.weights])
+
+    def _shaped(self, flat: Tensor) -> list[Tensor]:
+        parts = torch.split(flat, [p.numel() for p in self.weights])
+        return [part.reshape(p.shape) for part, p in zip(parts, self.weights, strict=True)]
+
+    def _set(self, flat: Tensor) -> bool:
+        """Write the weights; False, and no change, where they are not finite."""
+        if not all_finite([flat]):
+            return False
+        torch._foreach_copy_(self.weights, self._shaped(flat))
+        return True
 
     def _loss(self, closure: Any) -> PartitionedLoss:
         """The partitioned loss of a batch, traced at the first one."""
@@ -189,6 +217,11 @@ class Partitioned(Safe):
         if loss not in self._losses:
             self._losses[loss] = PartitionedLoss(self._model, closure.inputs, loss)
         return self._losses[loss]
+
+
+def _known(name: str, value: str, table: Mapping[str, Any]) -> None:
+    if value not in table:
+        raise InputError(f"unknown {name} {value!r}: choose one of {', '.join(table)}")
 
 
 def _named(closure: Any, loss: Any) -> str:

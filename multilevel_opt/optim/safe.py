@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import isfinite, nan
 from typing import Any
@@ -141,6 +142,11 @@ class Safe(torch.optim.Optimizer, ABC):
             return {"reason": "the direction was not finite: the memory was cleared", "accepted": False}
         self.learn(closure, value)
         return {"reason": "moved", "accepted": True}
+
+    @contextmanager
+    def averaging(self) -> Iterator[None]:
+        """Inside, the module has the weights to test: those of the last step, or a mean where the method keeps one."""
+        yield
 
     # What a method may use.
 

@@ -37,7 +37,8 @@ class ScoreJacobian:
 
     def product(self, v: Tensor) -> Tensor:
         """∇c·v: (n,) -> (N, C)."""
-        own = torch.bmm(self.own, self.partition.own(v)[:, :, None])[:, :, 0].T
+        # row times matrix: the kernel for matrix times column is a dozen times slower on a CPU
+        own = torch.bmm(self.partition.own(v)[:, None, :], self.own.mT)[:, 0].T
         return own + (self._flat_shared @ v[self.partition.structure.shared]).reshape(own.shape)
 
     def adjoint(self, cotangent: Tensor) -> Tensor:

@@ -74,9 +74,8 @@ class _Convolution(Rule):
 
     def split(self, layer: Any, inputs: Tensor, prepared: Any, cotangent: Tensor, classes: int) -> list[Tensor]:
         # one small convolution for each score: the grouped transposed one is several times slower on a CPU
-        options = (layer.stride, layer.padding, layer.dilation)
         parts = zip(cotangent.chunk(classes, 1), layer.weight.detach().chunk(classes, 0), strict=True)
-        return [conv2d_input(inputs.shape, w, d, *options) for d, w in parts]
+        return [_transposed(layer, inputs, w, d) for d, w in parts]
 
 
 class _PooledConvolution(_Convolution):
@@ -107,6 +106,14 @@ class _PooledConvolution(_Convolution):
         """The cotangent of the convolution, positions sorted, shape (N, out, 4, cells)."""
         found: Tensor = cotangent.flatten(2)[:, :, None] * prepared[1]
         return found
+
+
+def _transposed(layer: Any, inputs: Tensor, w: Tensor, d: Tensor) -> Tensor:
+    """The cotangent of the input; with unit stride as an ordinary convolution, which is three times faster on a CPU."""
+    room = [k - 1 - p for k, p in zip(layer.kernel_size, layer.padding, strict=True)]
+    if set(layer.stride + layer.dilation) != {1} or min(room) < 0:
+        return conv2d_input(inputs.shape, w, d, layer.stride, layer.padding, layer.dilation)
+    return torch.nn.functional.conv2d(d, w.flip(2, 3).transpose(0, 1), padding=tuple(room))
 
 
 def _patches(layer: Any, inputs: Tensor) -> Tensor:

@@ -73,6 +73,9 @@ def cells(study: StudyTable, folder: Path) -> list[Cell]:
     if not study.seeds:
         raise InputError("seeds = [] leaves no cell: give at least one seed")
     found = [cell for table in study.problems for cell in _cells_of(table, study, folder)]
+    idle = {method.name for method in study.methods} - {cell.method_name for cell in found}
+    if idle:
+        raise InputError(f"method {min(idle)!r} has no problem left by its where: give values of the problems there are")
     times = Counter(cell.key for cell in found)
     for cell in found:
         if times[cell.key] > 1:
@@ -87,7 +90,7 @@ def _cells_of(table: ProblemTable, study: StudyTable, folder: Path) -> Iterator[
     """The cells of one problem."""
     source, budget, limits = registry.absolute(table.problem, folder), study.budget.model_dump(), _limits(study)
     for parameters, until, seed in _crossed(table, study, registry.load(source)):
-        for method in study.methods:
+        for method in (method for method in study.methods if method.runs(table.problem, parameters)):
             yield Cell(
                 study=study.name,
                 problem=table.problem,

@@ -17,6 +17,7 @@ from multilevel_opt.study.spread import Spread, spread
 from multilevel_opt.study.table import Column, Table, joined
 
 ERRORS = {"rmse": "RMSE", "relative_l2": "relative L2 error", "loss": "loss", "gradient_norm": "gradient norm"}
+TESTED = {"test_accuracy": "test accuracy", "test_nll": "test NLL"}
 NOTE = (
     "Median [lower quartile, upper quartile] over the runs. A run that missed its target counts as ∞ iterations, "
     "flops and seconds, and is never left out."
@@ -47,7 +48,8 @@ def results_table(study: Arrangement, published: Sequence[Published] = ()) -> Ta
 def result_table(group: Group, study: Arrangement, published: Sequence[Published] = ()) -> Table:
     """The methods of one group, with published figures below ours."""
     measure = error_measure(group)
-    ours = [_row(group, method, measure, study.reference) for method in study.methods if method in group.runs]
+    tested = _tested(study)
+    ours = [_row(group, method, [measure, *tested], study.reference) for method in study.methods if method in group.runs]
     theirs = [row for row in published if row.belongs_to(group.problem, group.everything)]
     columns = (
         Column("method", "method"),
@@ -58,10 +60,12 @@ def result_table(group: Group, study: Arrangement, published: Sequence[Published
         Column("save_seconds", "save in seconds", "range"),
         Column("flops", "flops", "spread"),
         Column("seconds", "seconds", "spread"),
+        *(Column(name, label, "spread") for name, label in tested.items()),
     )
     notes = (NOTE, *([SAVE.format(study.reference)] if study.reference else []), *_sources(theirs))
     title = f"{group.title}: to {group.aim}" if group.aim else group.title
-    return Table(title, columns, (*ours, *map(_published_row, theirs)), notes)
+    unknown = (NOTHING,) * len(tested)
+    return Table(title, columns, (*ours, *((*_published_row(row), *unknown) for row in theirs)), notes)
 
 
 def error_measure(group: Group) -> str:
@@ -81,20 +85,29 @@ def saves(group: Group, method: str, reference: str | None, name: str) -> Spread
     )
 
 
-def _row(group: Group, method: str, measure: str, reference: str | None) -> tuple[tuple[Any, ...], ...]:
+def _row(group: Group, method: str, measures: Sequence[str], reference: str | None) -> tuple[tuple[Any, ...], ...]:
     records = list(group.runs[method].values())
     spent = {name: _quartiles([cost(record, name) for record in records]) for name in COSTS}
     found = [saves(group, method, reference, name) for name in ("flops", "seconds")]
+    error = _quartiles([_error(record, measures[0]) for record in records])
+    tested = [_quartiles([value(record, name) for record in records]) for name in measures[1:]]
     ratios = [(ratio.low, ratio.median, ratio.high) if method != reference else NOTHING for ratio in found]
     return (
         (method,),
         (sum(map(solved, records)), len(records)),
         spent["iterations"],
-        _quartiles([_error(record, measure) for record in records]),
+        error,
         *ratios,
         spent["flops"],
         spent["seconds"],
+        *tested,
     )
+
+
+def _tested(study: Arrangement) -> dict[str, str]:
+    """The measures of test samples that runs of the study have, with their labels."""
+    records = [record for group in study.groups for runs in group.runs.values() for record in runs.values()]
+    return {name: label for name, label in TESTED.items() if any(value(record, name) is not None for record in records)}
 
 
 def _told(group: Group) -> dict[str, Any]:

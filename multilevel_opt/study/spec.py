@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import inf
 from pathlib import Path
 from typing import Annotated, Any
@@ -81,11 +81,21 @@ class MethodTable(Table):
         name: as tables and pictures call it.
         method: a key of ``METHODS``, ``TRAINERS`` or ``PEERS``.
         options: of the method.
+        where: run on these problems alone: values, or lists of them, of ``problem`` and of parameters.
     """
 
     name: Name
     method: Name
     options: dict[str, Any] = {}
+    where: dict[str, Parameter] = {}
+
+    def runs(self, problem: str, parameters: Mapping[str, Any]) -> bool:
+        """Whether the method is to be run on a problem with these parameters."""
+        own = {**parameters, "problem": problem}
+        return all(
+            key in own and own[key] in (value if isinstance(value, list) else [value])
+            for key, value in self.where.items()
+        )
 
 
 class Budget(Table):

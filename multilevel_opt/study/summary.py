@@ -28,6 +28,7 @@ from multilevel_opt.study.groups import Arrangement, Record, arrange, solved
 from multilevel_opt.study.growth import growth_table, order_table
 from multilevel_opt.study.page import encoded, render
 from multilevel_opt.study.plot import DARK, Plot, draw, pdf, png
+from multilevel_opt.study.courses import course_plots
 from multilevel_opt.study.plots import growth_plots, profile_plots, work_plots
 from multilevel_opt.study.published import Published
 from multilevel_opt.study.records import FILE, Records
@@ -87,7 +88,8 @@ def write(folder: Path) -> Path:
     check(records)
     study = arrange(records, source.reference, source.named)
     tables = _tables(study, source)
-    drawn = {"results": work_plots(study), "profiles": profile_plots(study), "growth": growth_plots(study)}
+    results = [*course_plots(study), *work_plots(study)]
+    drawn = {"results": results, "profiles": profile_plots(study), "growth": growth_plots(study)}
     _clear(folder)
     for name, table in tables.items():
         _write_tables(folder / "tables", name, [table], FORMATS)

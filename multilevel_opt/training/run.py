@@ -119,9 +119,11 @@ class Run:
                 return verdict
             whole = self._epoch()
             with self.recorder.clock.paused():
-                event = self._record(whole)
+                with self.opt.averaging():
+                    event = self._record(whole)
+                    over = self.watchers.callback is not None and self.watchers.callback(event, self.samples.x)
                 self._keep()
-                if self.watchers.callback is not None and self.watchers.callback(event, self.samples.x):
+                if over:
                     return Status.USER, Status.USER.value
 
     def _epoch(self) -> bool:
@@ -200,6 +202,9 @@ class Run:
         return float(counter.get_total_flops())
 
     def _finish(self, verdict: Verdict) -> Result:
+        with self.opt.averaging():
+            tested = self._state()
+        self.module.load_state_dict(tested)
         status, message = verdict
         if status is not Status.TARGET and not self.loss <= self.best[0]:
             self.loss = self.best[0]

@@ -7,6 +7,7 @@ and "losses"; an optimizer of ``multilevel_opt.optim`` is that already, one of t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar, Protocol
@@ -36,6 +37,10 @@ class Training(Protocol):
 
     def batch_size(self, size: int) -> int:
         """The rows that the batches of the next epoch should have, after those of ``size``."""
+        ...
+
+    def averaging(self) -> AbstractContextManager[None]:
+        """Inside, the module has the weights to test."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
@@ -104,6 +109,10 @@ class Plain:
         """The same."""
         return size
 
+    def averaging(self) -> AbstractContextManager[None]:
+        """The weights to test are those of the last step."""
+        return nullcontext()
+
     def state_dict(self) -> dict[str, Any]:
         """That of the optimizer, with the counts."""
         return {"optimizer": self.optimizer.state_dict(), "counts": dict(self.counts)}
@@ -148,7 +157,15 @@ def batch_of(samples: Samples, sampler: optim.OverlapSampler) -> Batch:
     return samples.batch(sampler.draw(), sampler.carried, sampler.shared)
 
 
-TRUST_REGION = {"radius": 1.0, "forcing": 0.1, "max_products": 20, "doubt": 0.0}
+PARTITIONED = {
+    "steps": "trust-region",
+    "momentum": "none",
+    "average": 0.1,
+    "radius": 1.0,
+    "forcing": 0.1,
+    "max_products": 20,
+    "doubt": 0.0,
+}
 
 TRAINERS: dict[str, Trainer] = {
     "sgd": Trainer(partial(_torch, torch.optim.SGD), "stochastic gradients, torch", {"lr": 0.1}),
@@ -174,14 +191,14 @@ TRAINERS: dict[str, Trainer] = {
     ),
     "pggn": Trainer(
         partial(_own, partial(optim.Partitioned, curvature="pggn")),
-        "trust region with Gauss-Newton matrices of elements, for partially separable networks",
-        {"lr": 0.3, **TRUST_REGION},
+        "Gauss-Newton matrices of elements, for partially separable networks",
+        {"lr": 0.2, **PARTITIONED},
     ),
     **{
         name: Trainer(
             partial(_own, partial(optim.Partitioned, curvature=name)),
-            f"trust region with {kind} matrices of elements, for partially separable networks",
-            {"lr": 1.0, "memory": 5, **TRUST_REGION},
+            f"{kind} matrices of elements, for partially separable networks",
+            {"lr": 1.0, "memory": 5, **PARTITIONED},
         )
         for name, kind in {"plbfgs": "L-BFGS", "plsr1": "L-SR1", "plse": "L-BFGS or L-SR1"}.items()
     },

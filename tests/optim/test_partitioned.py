@@ -2,6 +2,8 @@
 
 import copy
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +13,8 @@ import multilevel_opt as mlo
 from multilevel_opt import optim, separable
 from multilevel_opt.objective.samples import Samples
 from multilevel_opt.optim.element_curvature import CURVATURES, SecantElements
+from multilevel_opt.optim.extrapolation import EXTRAPOLATIONS, Adaptive
+from multilevel_opt.optim.partitioned_steps import Line, LineSearch, TrustRegion
 from multilevel_opt.optim.safe import Value
 
 every = pytest.mark.parametrize("curvature", CURVATURES)
@@ -118,32 +122,120 @@ def test_a_rejected_step_leaves_the_weights_and_halves_the_radius() -> None:
 
 
 def test_doubt_accepts_what_may_be_chance_and_grows_the_radius_later() -> None:
-    data = samples(network())
-    opt = optim.Partitioned(data.module, radius=1.0, doubt=2.0)
-    opt._adapt(0.0, 0.01, 1.0)
-    assert opt.radius == 1.0
-    opt._adapt(0.8, 0.1, 1.0)
-    assert opt.radius == 1.0
-    opt._adapt(0.8, 0.01, 1.0)
-    assert opt.radius == 2.0
-    opt._adapt(0.0, 0.0, 1.0)
-    assert opt.radius == 1.0
+    region = TrustRegion(1.0, 100.0, 2.0)
+    region.adapt(0.0, 0.01, 1.0)
+    assert region.radius == 1.0
+    region.adapt(0.8, 0.1, 1.0)
+    assert region.radius == 1.0
+    region.adapt(0.8, 0.01, 1.0)
+    assert region.radius == 2.0
+    region.adapt(0.0, 0.0, 1.0)
+    assert region.radius == 1.0
+
+
+def along(f: Callable[[float], float], error: float = 0.0) -> Line:
+    """f(0) = 0 along a line, with slope −1 and the curvature 1 of the model."""
+    return Line(-1.0, 1.0, 1.0, lambda beta: (-f(beta), error))
+
+
+def test_a_line_search_goes_on_while_the_loss_falls_and_comes_back_where_it_rises() -> None:
+    search = LineSearch(1.0, 100.0, 0.0)
+    assert search.taken(along(lambda t: t * t / 2 - t), 1.0).beta == 1.0  # its minimizer
+    far = search.taken(along(lambda t: t * t / 32 - t), 1.0).beta
+    assert math.isclose(far, 1.5**7)  # minimizer 16; 17.1 is still lower than 11.4
+    near = search.taken(along(lambda t: 8 * t * t - t), 1.0).beta
+    assert near <= 0.95 / 8 < near * 1.5  # the first (2/3)^k with 8t² − t <= −0.05t
+    assert search.taken(along(lambda t: t), 1.0).beta == 0.0
+    assert search.taken(along(lambda t: math.nan), 1.0).beta == 0.0
+    assert search.taken(Line(1.0, 1.0, 1.0, lambda t: (1.0, 0.0)), 1.0).beta == 0.0
+
+
+def test_doubt_accepts_steps_of_a_line_search_that_may_be_chance() -> None:
+    rising = along(lambda t: 0.01 * t, error=0.1)
+    assert LineSearch(1.0, 100.0, 0.0).taken(rising, 1.0).beta == 0.0
+    assert LineSearch(1.0, 100.0, 1.0).taken(rising, 1.0).beta == 1.0
 
 
 @every
-def test_a_run_goes_on_from_its_state_bit_for_bit(curvature: str) -> None:
+@pytest.mark.parametrize("momentum", EXTRAPOLATIONS)
+def test_a_line_search_lowers_the_loss_with_every_momentum(curvature: str, momentum: str) -> None:
     data = samples(network())
-    opt, sampler = optim.Partitioned(data.module, curvature=curvature), optim.OverlapSampler(len(data), 40)
+    opt = optim.Partitioned(data.module, 0.3, curvature=curvature, steps="line-search", momentum=momentum)
+    start = float(data.batch(slice(None))().detach())
+    for _ in range(40):
+        opt.step(data.batch(slice(None)))
+    assert float(data.batch(slice(None))().detach()) < 0.7 * start
+    assert math.isnan(opt.last.damping)
+
+
+def test_momentum_of_the_adaptive_sequence_is_the_one_of_nesterov() -> None:
+    adaptive, t = Adaptive(), 1.0
+    for _ in range(20):  # γ = 0: μ_k = (t_k − 1)/t_{k+1} with t = 1/θ
+        following = (1 + math.sqrt(1 + 4 * t * t)) / 2
+        assert math.isclose(adaptive.weight(), (t - 1) / following, abs_tol=1e-3)
+        t = following
+    adaptive.forget()
+    assert adaptive.weight() == 0.0
+
+
+def test_the_next_batch_is_evaluated_past_the_iterate() -> None:
+    data = samples(network())
+    opt = optim.Partitioned(data.module, momentum="constant")
+    opt.step(data.batch(slice(None)))
+    first = vector(data.module)
+    opt.step(data.batch(slice(None)))
+    assert opt.last.accepted
+    reached = opt.extrapolation.iterate
+    assert torch.allclose(vector(data.module), reached + 0.9 * (reached - first), atol=1e-12)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.25, 0.5, 1.0])
+def test_the_mean_of_the_weights_has_the_published_weights(fraction: float) -> None:
+    data = samples(network())
+    opt = optim.Partitioned(data.module, average=fraction)
+    seen = []
+    for first in range(0, 80, 20):
+        opt.step(data.batch(slice(first, first + 40)))
+        seen.append(vector(data.module))
+    power = math.inf if fraction == 0 else 1 / fraction - 1
+    # Shamir & Zhang 2013, η = power: weights proportional to Γ(t + η)/Γ(t)
+    parts = [float(t == 4) if power == math.inf else math.gamma(t + power) / math.gamma(t) for t in (1, 2, 3, 4)]
+    mean = sum(part * x for part, x in zip(parts, seen, strict=True)) / sum(parts)
+    with opt.averaging():
+        assert torch.allclose(vector(data.module), mean, atol=1e-12)
+    assert torch.equal(vector(data.module), seen[-1])
+
+
+def test_a_mean_is_less_noisy_than_the_weights() -> None:
+    data = samples(network(), m=400)
+    opt, sampler = optim.Partitioned(data.module, average=0.5), optim.OverlapSampler(len(data), 10)
+    last, mean = [], []
+    for k in range(80):
+        opt.step(data.batch(sampler.draw()))
+        if k > 40:
+            last.append(float(data.batch(slice(None))().detach()))
+            with opt.averaging():
+                mean.append(float(data.batch(slice(None))().detach()))
+    assert sum(mean) < 0.9 * sum(last)
+
+
+@every
+@pytest.mark.parametrize("options", [{}, {"momentum": "adaptive", "steps": "line-search", "average": 0.5}])
+def test_a_run_goes_on_from_its_state_bit_for_bit(curvature: str, options: dict[str, Any]) -> None:
+    data = samples(network())
+    opt, sampler = optim.Partitioned(data.module, curvature=curvature, **options), optim.OverlapSampler(len(data), 40)
     drawn = [sampler.draw() for _ in range(8)]
     for ids in drawn[:4]:
         opt.step(data.batch(ids))
     twin = copy.deepcopy(data.module)
     other, state = samples(twin), copy.deepcopy(opt.state_dict())
-    resumed = optim.Partitioned(twin, curvature=curvature)
+    resumed = optim.Partitioned(twin, curvature=curvature, **options)
     resumed.load_state_dict(state)
     for ids in drawn[4:]:
         opt.step(data.batch(ids))
         resumed.step(other.batch(ids))
+    with opt.averaging(), resumed.averaging():
+        assert torch.equal(vector(data.module), vector(twin))
     assert torch.equal(vector(data.module), vector(twin))
 
 
@@ -187,11 +279,17 @@ def test_what_cannot_be_trained_by_elements_is_refused() -> None:
         optim.Partitioned(data.module).step(Batch(data.module, data.loss, data.inputs[:1], torch.tensor([3])))
 
 
-@pytest.mark.parametrize("options", [{"radius": 0.0}, {"forcing": 1.0}, {"max_products": 0}, {"doubt": -1.0}])
+@pytest.mark.parametrize(
+    "options", [{"radius": 0.0}, {"forcing": 1.0}, {"max_products": 0}, {"doubt": -1.0}, {"average": 1.5}]
+)
 def test_options_out_of_range_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(mlo.InputError, match="out of range"):
         optim.Partitioned(network(), **options)
     with pytest.raises(mlo.InputError, match="unknown curvature"):
         optim.Partitioned(network(), curvature="exact")
+    with pytest.raises(mlo.InputError, match="choose one of trust-region, line-search"):
+        optim.Partitioned(network(), steps="newton")
+    with pytest.raises(mlo.InputError, match="choose one of none, constant, adaptive"):
+        optim.Partitioned(network(), momentum="heavy")
     with pytest.raises(mlo.InputError, match="give the module itself"):
         optim.Partitioned(network().parameters())

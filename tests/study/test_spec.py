@@ -71,6 +71,7 @@ WRONG = {
     ("[[problems]]", '[limits]\nmemory = "much"\n[[problems]]'): r"limits\.memory = 'much' is not allowed",
     ('name = "s"', 'name = "s"\nreference = "l"'): r"reference 'l' is none of the methods: name one of LM, two levels",
     ("[[problems]]", '[[published]]\nproblem = "p"\nmethd = "m"\n[[problems]]'): r"unknown key 'methd' in published",
+    ('method = "lm"', 'method = "lm"\nwhere = { nu = 7 }'): r"method 'LM' has no problem left by its where",
     ("[[methods]]", "[[methods]"): r"is not TOML: .*line",
     ("[[methods]]", "[[metods]]"): r"unknown key 'metods'|methods is missing",
 }
@@ -110,6 +111,17 @@ def test_lists_are_crossed_and_targets_of_a_problem_replace_those_of_the_study()
     assert {cell.until["rmse"] for cell in poisson} == {1e-3}
     assert {tuple(cell.until.values()) for cell in helmholtz} == {(1e-2, 1e-9), (1e-4, 1e-9)}
     assert {cell.parameters["seed"] for cell in cells} == {1, 3}
+
+
+def test_a_method_is_run_where_its_table_says() -> None:
+    def counted(where: str) -> list[tuple[str, float]]:
+        cells = Study.from_text(GOOD.replace('method = "lm"', f'method = "lm"\nwhere = {where}')).cells
+        return [(cell.problem, cell.parameters.get("nu")) for cell in cells if cell.method == "lm"]
+
+    everything = counted("{}")
+    assert counted('{ problem = "poisson" }') == [found for found in everything if found[0] == "poisson"]
+    assert counted("{ nu = [6.0, 9.0] }") == [found for found in everything if found[1] == 6.0]
+    assert counted('{ problem = ["poisson", "helmholtz"] }') == everything
 
 
 def test_a_cell_keeps_its_identity_when_the_file_grows_and_changes_it_with_the_budget() -> None:
