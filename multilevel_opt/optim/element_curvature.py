@@ -10,12 +10,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from multilevel_opt.curvature import LBFGS, LSE, LSR1
-from multilevel_opt.curvature.partitioned import Learned
-from multilevel_opt.curvature.quasi_newton import QuasiNewton
+from multilevel_opt.curvature.limited_memory import LimitedMemory
+from multilevel_opt.optim.element_pairs import ElementPairs
 from multilevel_opt.separable.jacobian import BatchDerivatives
 from multilevel_opt.separable.structure import Partition
 
@@ -55,42 +54,31 @@ class SecantElements(ElementCurvature):
     """Secant matrices.
 
     Args:
-        update: the batched secant curvature of the elements.
+        update: the limited-memory secant curvature of an element, with nothing learned.
     """
 
     learns = True
 
-    def __init__(self, update: QuasiNewton) -> None:
+    def __init__(self, update: LimitedMemory) -> None:
         self.update = update
-        self.known: Learned | None = None
+        self.known: ElementPairs | None = None
 
     def product(self, partition: Partition, batch: BatchDerivatives) -> Product:
-        g = batch.element_gradients
-        known = self._started(g)
-        form = known.matrices.begun(known.scale(g), g)
-        return lambda v: partition.scattered(form.matvec(partition.gathered(v)))
+        known = self._started(partition, batch.element_gradients)
+        return known.begun(batch.element_gradients).product(partition)
 
     def taught(self, partition: Partition, s: Tensor, y: Tensor) -> int:
-        before = self._started(y)
-        self.known = before.taught(partition.gathered(s), y)
-        store = self.known.matrices.store
-        return int((store.refused == 0).sum())
+        self.known, taken = self._started(partition, y).taught(partition, s, y, self.update)
+        return int(taken.sum())
 
     def state(self) -> dict[str, Any]:
-        if self.known is None:
-            return {}
-        return {"size": self.known.size, "guess": self.known.guess, "pairs": self.known.matrices.learned()}
+        return {} if self.known is None else self.known.tensors()
 
     def restore(self, state: dict[str, Any]) -> None:
-        self.known = None
-        if state:
-            matrices = self.update.restored(state["pairs"], state["size"], len(state["guess"]))
-            self.known = Learned(matrices, state["guess"], state["size"])
+        self.known = ElementPairs.of(state) if state else None
 
-    def _started(self, like: Tensor) -> Learned:
-        if self.known is not None:
-            return self.known
-        return Learned(self.update.fresh(), like.new_full((len(like),), torch.nan), like.shape[1])
+    def _started(self, partition: Partition, like: Tensor) -> ElementPairs:
+        return self.known or ElementPairs.empty(partition, like, self.update.memory)
 
 
 CURVATURES: dict[str, Callable[[int], ElementCurvature]] = {

@@ -97,12 +97,58 @@ def test_the_matrices_meet_the_secant_equation_of_every_element(curvature: str) 
     learned = CURVATURES[curvature](5)
     assert isinstance(learned, SecantElements)
     assert 0 < learned.taught(loss.partition, s, y) <= loss.partition.count
-    taken = (learned.known.matrices.store.refused == 0)[:, None]
-    form = learned.known.matrices.begun(learned.known.scale(y), y)
-    found = form.matvec(loss.partition.gathered(s))
+    taken = learned.known.filled[:, -1:]
+    found = learned.known._times_elements(learned.known._basis(loss.partition), loss.partition.gathered(s))
     assert torch.allclose(found * taken, y * taken, atol=1e-12)
     product = learned.product(loss.partition, after)(s)
-    assert torch.allclose(product, loss.partition.scattered(found), atol=1e-12)
+    begun = learned.known.begun(after.element_gradients)
+    parts = begun._times_elements(begun._basis(loss.partition), loss.partition.gathered(s))
+    assert torch.allclose(product, loss.partition.scattered(parts), atol=1e-12)
+
+
+@pytest.mark.parametrize("curvature", SECANT)
+def test_steps_stored_once_give_the_matrices_of_pairs_stored_by_element(curvature: str) -> None:
+    part = separable.PartitionedLoss(network(), torch.zeros(1, 4, dtype=torch.float64)).partition
+    learned = CURVATURES[curvature](5)
+    assert isinstance(learned, SecantElements)
+    apart, n = learned.update, part.structure.n
+    hessians = torch.randn(part.count, part.size, part.size, dtype=torch.float64)
+    hessians = hessians @ hessians.mT + torch.eye(part.size, dtype=torch.float64)  # convex: no pair is refused
+    for k in range(9):
+        s = torch.randn(n, dtype=torch.float64)
+        y = (hessians @ part.gathered(s)[..., None])[..., 0]
+        assert learned.taught(part, s, y) == part.count
+        apart = apart.updated(part.gathered(s), y)
+        v = torch.randn(n, dtype=torch.float64)
+        expected = part.scattered(apart.form(y).matvec(part.gathered(v)))
+        assert torch.allclose(learned.known.begun(y).product(part)(v), expected, rtol=1e-9, atol=1e-9), k
+    known = learned.known
+    assert known.steps.numel() + known.changes.numel() == 5 * (n + part.count * part.size)
+    assert apart.store.tensors()["basis"].numel() == 5 * 2 * part.count * part.size
+
+
+@pytest.mark.parametrize("curvature", SECANT)
+def test_refused_pairs_leave_gaps_and_elements_that_refuse_forget(curvature: str) -> None:
+    part = separable.PartitionedLoss(network(), torch.zeros(1, 4, dtype=torch.float64)).partition
+    learned = CURVATURES[curvature](5)
+    assert isinstance(learned, SecantElements)
+    for k in range(12):
+        s = torch.randn(part.structure.n, dtype=torch.float64)
+        y = (2.0 + k) * part.gathered(s)
+        if 2 <= k < 8:
+            y[0] = torch.inf  # one element has no pairs for a while
+        taken = learned.taught(part, s, y)
+        assert taken == part.count - (2 <= k < 8)
+        known = learned.known
+        assert bool(known.filled[:, -1][1:].all())
+        assert bool(known.filled[0, -1]) == (not 2 <= k < 8)
+        assert bool(known.core.isfinite().all())
+        assert bool(known.product(part)(s).isfinite().all())
+        if k == 5:  # four refused in a row
+            assert not bool(known.filled[0].any())
+        if k >= 8:
+            found = known._times_elements(known._basis(part), part.gathered(s))
+            assert torch.allclose(found, y, atol=1e-9)
 
 
 def test_a_rejected_step_leaves_the_weights_and_halves_the_radius() -> None:

@@ -2,14 +2,16 @@
 
 import copy
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from math import inf, nan
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from multilevel_opt import InputError, ShapeError, optim
+from multilevel_opt import InputError, ShapeError, optim, separable
 from multilevel_opt.objective.samples import Samples
 
 Make = Callable[..., optim.Safe]
@@ -151,6 +153,77 @@ def test_a_compiled_module_is_trained_or_refused_in_a_sentence() -> None:
         else:
             losses = [opt.step(lambda: F.cross_entropy(compiled(x), y)) for _ in range(8)]
             assert min(losses[1:]) < losses[0], name
+
+
+@dataclass(frozen=True)
+class Altered(separable.ScoreLoss):
+    """Softplus of pairs of scores with a factor and an offset, and another factor of its derivatives."""
+
+    factor: float = 1.0
+    offset: float = 0.0
+    slope: float = 1.0
+    parts = 2
+
+    def values(self, scores: Tensor, labels: Tensor) -> Tensor:
+        return self.factor * PAIRS.values(scores, labels) + self.offset
+
+    def slopes(self, scores: Tensor, labels: Tensor) -> Tensor:
+        return self.slope * PAIRS.slopes(scores, labels)
+
+    def hessians(self, scores: Tensor, labels: Tensor) -> Tensor:
+        return self.slope * PAIRS.hessians(scores, labels)
+
+    def coefficients(self, scores: Tensor, labels: Tensor, members: Tensor, merged: bool = True) -> Tensor:
+        return self.slope * PAIRS.coefficients(scores, labels, members, merged)
+
+
+PAIRS = separable.LOSSES["softplus"]
+ALTERED: dict[str, Callable[[int], Altered]] = {  # as HOSTILE, for methods that ask for elements
+    "plain": lambda k: Altered(),
+    "nan": lambda k: Altered(nan, 0.0, nan) if k % 3 == 1 else Altered(),
+    "inf": lambda k: Altered(offset=inf) if k % 4 == 2 else Altered(),
+    "nan gradient": lambda k: Altered(slope=nan) if k % 5 == 3 else Altered(),
+    "zero gradient": lambda k: Altered(slope=0.0) if k % 2 else Altered(),
+    "huge": lambda k: Altered(1e30, 0.0, 1e30) if k % 7 == 3 else Altered(),
+}
+PARTITIONED: dict[str, dict[str, Any]] = {
+    "pggn": {},
+    "plsr1-line-search": {"curvature": "plsr1", "steps": "line-search", "momentum": "adaptive"},
+    "plbfgs": {"curvature": "plbfgs", "average": 0.2},
+    "plse-momentum": {"curvature": "plse", "momentum": "constant", "doubt": 1.0},
+}
+
+
+def separated() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 12), nn.Tanh(), separable.SeparableLinear(12, 3, 3)).double()
+
+
+@pytest.mark.parametrize("options", PARTITIONED.values(), ids=PARTITIONED)
+def test_hostile_runs_by_elements_end_finite_and_no_worse_than_they_began(options: dict[str, Any]) -> None:
+    for lr, size, kind in RUNS:
+        model = separated()
+        data = samples(model)
+        opt, before = optim.Partitioned(model, lr, **options), full_loss(data)
+        for k, batch in zip(range(6), batches(data, size), strict=False):
+            opt.step(optim.Batch(model, ALTERED[kind](k), batch.inputs, batch.targets))
+            assert finite(model), (lr, size, kind, k)
+        opt.restore_best()
+        assert full_loss(data) <= before, (lr, size, kind)
+
+
+@pytest.mark.parametrize("options", PARTITIONED.values(), ids=PARTITIONED)
+def test_schedules_and_clipping_act_by_elements(options: dict[str, Any]) -> None:
+    model = separated()
+    data = samples(model)
+    opt = optim.Partitioned(model, 0.5, clip=lambda p: nn.utils.clip_grad_value_(p, 1e-9), **options)
+    schedule = torch.optim.lr_scheduler.StepLR(opt, 1, gamma=0.1)
+    before = torch.cat([p.detach().reshape(-1) for p in model.parameters()])
+    opt.step(optim.Batch(model, PAIRS, data.inputs[:40], data.targets[:40]))
+    schedule.step()
+    assert opt.param_groups[0]["lr"] == pytest.approx(0.05)
+    moved = (torch.cat([p.detach().reshape(-1) for p in model.parameters()]) - before).abs().max()
+    assert float(moved) < 1e-4
 
 
 def test_without_the_base_the_same_runs_end_in_nan() -> None:
