@@ -92,7 +92,7 @@ class ElementPairs:
         return product
 
     def taught(self, partition: Partition, s: Tensor, y: Tensor, by: LimitedMemory) -> tuple[ElementPairs, Tensor]:
-        """After a step s (n,) with changes y (E, n_e) of the element gradients, and which elements took the pair."""
+        """After a step s (n,) with changes y (E, n_e) of the element gradients, and which elements agree."""
         whole = partition.gathered(s)
         length, change = norm(whole), norm(y)
         told = (length > 0) & (change > 0)  # an element that did not move has not refused anything
@@ -107,7 +107,7 @@ class ElementPairs:
         refused = (self.refused + told.long()) * (~(taken | satisfied)).long()
         changed = replace(changed, guess=guess, refused=refused)
         lost = ~torch.isfinite(changed.core.sum((1, 2)))
-        return changed._without(lost | (refused >= by.patience) if by.patience else lost), taken
+        return changed._without(lost | (refused >= by.patience) if by.patience else lost), taken | satisfied
 
     def begun_at(self, scale: Tensor) -> ElementPairs:
         """With this γ of elements without a pair."""

@@ -6,9 +6,9 @@
 
     θ₊² + (θ² − γ) θ₊ − θ² = 0,    μ = θ(1 − θ)/(θ² + θ₊)
 
-from θ = 1 with γ = 10⁻⁵ (PLS_AdaN). Both begin anew after a step that is rejected, and where the way from w_k to w_{k+1}
-leads uphill, ∇f(v_k)ᵀ(w_{k+1} − w_k) > 0 (O'Donoghue & Candès 2015), since the steps are long already. The weights of the
-module are the points v.
+from θ = 1 with γ = 10⁻⁵ (PLS_AdaN). Both begin anew after a step that is rejected, and where the way from w_k to
+w_{k+1} leads uphill, ∇f(v_k)ᵀ(w_{k+1} − w_k) > 0 (O'Donoghue & Candès 2015), since the steps are long already. The
+weights of the module are the points v.
 """
 
 from __future__ import annotations

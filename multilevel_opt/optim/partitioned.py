@@ -105,12 +105,17 @@ class Partitioned(Safe):
 
     def forget(self) -> None:
         self._losses, self.curvature = {}, self._make()
-        for part in (self.steps, self.extrapolation, self.average):
-            part.forget()
+        self.steps.forget()
+        self.extrapolation.forget()
+        self.average.forget()
 
     def memory(self) -> dict[str, Any]:
-        parts = {"curvature": self.curvature, "steps": self.steps, "momentum": self.extrapolation}
-        return {name: part.state() for name, part in {**parts, "average": self.average}.items()}
+        return {
+            "curvature": self.curvature.state(),
+            "steps": self.steps.state(),
+            "momentum": self.extrapolation.state(),
+            "average": self.average.state(),
+        }
 
     def remember(self, memory: dict[str, Any]) -> None:
         self.curvature.restore(memory["curvature"])

@@ -81,7 +81,7 @@ class Steps(ABC):
 
     @abstractmethod
     def direction(self, product: Product, gradient: Tensor, tol: float, max_products: int) -> CGResult:
-        """d of shape (n,), from products with B."""
+        """D of shape (n,), from products with B."""
 
     @abstractmethod
     def taken(self, line: Line, rate: float) -> Outcome:

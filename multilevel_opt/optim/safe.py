@@ -102,8 +102,7 @@ class Safe(torch.optim.Optimizer, ABC):
         self.module, self.clip, self.pace = module, clip, 1.0
         self.last: StepReport | None = None
         self.counts: dict[str, float] = dict.fromkeys(KINDS, 0)
-        self._steps = 0
-        self._trained: list[bool] = []
+        self._steps, self._trained = 0, list[bool]()
         everything = [p for group in self.param_groups for p in group["params"]]
         if not any(p.requires_grad for p in everything):
             raise InputError("there is no trainable parameter: set requires_grad on some")
@@ -165,8 +164,7 @@ class Safe(torch.optim.Optimizer, ABC):
     def evaluate(self, closure: Closure) -> Value:
         """Loss and gradient at the present weights, drawing new random numbers; counted."""
         self.counts["gradients"] += 1
-        loss, gradient, norm = gradient_of(closure, self.weights)
-        return Value(loss, gradient, norm)
+        return Value(*gradient_of(closure, self.weights))
 
     def evaluate_again(self, closure: Closure) -> Value:
         """The same with the random numbers of the first evaluation of this step, leaving buffers as they are."""
@@ -261,8 +259,8 @@ class Safe(torch.optim.Optimizer, ABC):
         new = {kind: self.counts[kind] - before[kind] for kind in KINDS}
         pairs = (int(new["pairs_accepted"]), int(new["pairs_damped"]), int(new["pairs_rejected"]))
         found: dict[str, Any] = {"loss": value.loss, "gradient_norm": value.norm, "pace": self.pace, "pairs": pairs}
-        held = _bytes([self.memory(), self._watch.kept])
-        found |= {"evaluations": new["gradients"] + new["losses"], "seconds": seconds, "bytes": held}
+        found |= {"evaluations": new["gradients"] + new["losses"], "seconds": seconds}
+        found["bytes"] = _bytes([self.memory(), self._watch.kept])
         self.last = StepReport(self._steps, **(found | outcome))
 
     # The best weights, and what is stored.
@@ -289,8 +287,8 @@ class Safe(torch.optim.Optimizer, ABC):
             raise InputError(f"this is no state_dict of {type(self).__name__}: give one that it made")
         super().load_state_dict({name: state_dict[name] for name in ("state", "param_groups")})
         own = state_dict["safe"]
-        self._steps, self.pace = own["steps"], own["pace"]
-        self.counts, self._trained = dict(own["counts"]), list(own["trained"])
+        self._steps, self.pace, self._trained = own["steps"], own["pace"], list(own["trained"])
+        self.counts = dict(own["counts"])
         self._watch.restore(state_dict["watch"])
         self.remember(state_dict["memory"])
 

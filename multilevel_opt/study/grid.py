@@ -75,7 +75,9 @@ def cells(study: StudyTable, folder: Path) -> list[Cell]:
     found = [cell for table in study.problems for cell in _cells_of(table, study, folder)]
     idle = {method.name for method in study.methods} - {cell.method_name for cell in found}
     if idle:
-        raise InputError(f"method {min(idle)!r} has no problem left by its where: give values of the problems there are")
+        raise InputError(
+            f"method {min(idle)!r} has no problem left by its where: give values of the problems there are"
+        )
     times = Counter(cell.key for cell in found)
     for cell in found:
         if times[cell.key] > 1:

@@ -49,7 +49,9 @@ def result_table(group: Group, study: Arrangement, published: Sequence[Published
     """The methods of one group, with published figures below ours."""
     measure = error_measure(group)
     tested = _tested(study)
-    ours = [_row(group, method, [measure, *tested], study.reference) for method in study.methods if method in group.runs]
+    ours = [
+        _row(group, method, [measure, *tested], study.reference) for method in study.methods if method in group.runs
+    ]
     theirs = [row for row in published if row.belongs_to(group.problem, group.everything)]
     columns = (
         Column("method", "method"),

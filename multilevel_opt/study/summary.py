@@ -24,11 +24,11 @@ from pydantic import TypeAdapter, ValidationError
 from multilevel_opt.checkpoint import written
 from multilevel_opt.errors import InputError
 from multilevel_opt.study.comparisons import comparison_table, sentences
+from multilevel_opt.study.courses import course_plots
 from multilevel_opt.study.groups import Arrangement, Record, arrange, solved
 from multilevel_opt.study.growth import growth_table, order_table
 from multilevel_opt.study.page import encoded, render
 from multilevel_opt.study.plot import DARK, Plot, draw, pdf, png
-from multilevel_opt.study.courses import course_plots
 from multilevel_opt.study.plots import growth_plots, profile_plots, work_plots
 from multilevel_opt.study.published import Published
 from multilevel_opt.study.records import FILE, Records

@@ -134,7 +134,7 @@ def test_refused_pairs_leave_gaps_and_elements_that_refuse_forget(curvature: str
     assert isinstance(learned, SecantElements)
     for k in range(12):
         s = torch.randn(part.structure.n, dtype=torch.float64)
-        y = (2.0 + k) * part.gathered(s)
+        y = (2.0 + k) * part.gathered(s) + 0.1 * torch.randn(part.count, part.size, dtype=torch.float64)
         if 2 <= k < 8:
             y[0] = torch.inf  # one element has no pairs for a while
         taken = learned.taught(part, s, y)
@@ -208,9 +208,9 @@ def test_a_line_search_lowers_the_loss_with_every_momentum(curvature: str, momen
     data = samples(network())
     opt = optim.Partitioned(data.module, 0.3, curvature=curvature, steps="line-search", momentum=momentum)
     start = float(data.batch(slice(None))().detach())
-    for _ in range(40):
-        opt.step(data.batch(slice(None)))
-    assert float(data.batch(slice(None))().detach()) < 0.7 * start
+    seen = [opt.step(data.batch(slice(None))) for _ in range(20)]
+    assert min(seen) < 0.6 * start  # momentum may raise it again
+    assert momentum != "none" or seen[-1] == min(seen)
     assert math.isnan(opt.last.damping)
 
 
@@ -297,6 +297,18 @@ def test_samples_that_are_not_finite_do_no_harm(curvature: str) -> None:
     assert torch.equal(vector(data.module), before)
     opt.step(data.batch(slice(40, 80)))
     assert bool(vector(data.module).isfinite().all())
+
+
+@every
+def test_one_sample_and_a_batch_of_one_class_are_batches(curvature: str) -> None:
+    data = samples(network())
+    opt = optim.Partitioned(data.module, curvature=curvature)
+    of_a_class = (data.targets == 1).nonzero()[:20, 0]
+    for ids in (torch.tensor([3]), of_a_class, torch.arange(40)):
+        before = float(data.batch(ids)().detach())
+        opt.step(data.batch(ids))
+        assert opt.last.accepted
+        assert float(data.batch(ids)().detach()) < before
 
 
 def test_frozen_layers_stay_and_the_others_are_trained() -> None:

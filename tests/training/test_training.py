@@ -167,6 +167,15 @@ def test_a_run_that_blows_up_returns_its_best_weights_and_says_so() -> None:
     assert bool(torch.isfinite(run.result.x).all())
 
 
+def test_what_is_tested_and_returned_is_the_mean_of_the_weights_where_one_is_kept() -> None:
+    problem = problem_of("pggn", 2)
+    mean = mlo.solve(problem, "pggn", options={"average": 1.0})
+    last = mlo.solve(problem_of("pggn", 2), "pggn", options={"average": 0.0})
+    assert not torch.equal(mean.result.x, last.result.x)
+    assert mean.result.metrics["test_nll"] == pytest.approx(problem.metrics["test_nll"](mean.result.x))
+    assert mean.result.fun == pytest.approx(float(problem.objective(mean.result.x)), rel=1e-5)
+
+
 def test_random_numbers_outside_are_untouched() -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
