@@ -24,8 +24,9 @@ from multilevel_opt.objective.batch import Batch
 from multilevel_opt.optim.averaging import Average
 from multilevel_opt.optim.element_curvature import CURVATURES
 from multilevel_opt.optim.extrapolation import EXTRAPOLATIONS
+from multilevel_opt.optim.finite import all_finite
 from multilevel_opt.optim.partitioned_steps import STEPS, Line
-from multilevel_opt.optim.safe import Closure, Safe, Value, all_finite
+from multilevel_opt.optim.safe import Closure, Safe, Value
 from multilevel_opt.separable.elements import PartitionedLoss
 from multilevel_opt.separable.jacobian import BatchDerivatives
 from multilevel_opt.separable.losses import ScoreLoss
