@@ -263,8 +263,6 @@ class Safe(torch.optim.Optimizer, ABC):
         found["bytes"] = _bytes([self.memory(), self._watch.kept])
         self.last = StepReport(self._steps, **(found | outcome))
 
-    # The best weights, and what is stored.
-
     @property
     def best_loss(self) -> float:
         """The lowest mean loss so far; ``inf`` before the first step."""
