@@ -17,8 +17,8 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
-from multilevel_opt.curvature.limited_memory import LimitedMemory, Pairs
-from multilevel_opt.curvature.updates import Pair, norm, unit_pairs
+from multilevel_opt.curvature.limited_memory import LimitedMemory
+from multilevel_opt.curvature.updates import Change, Pair, dot, norm, unit_pairs
 from multilevel_opt.separable.structure import Partition
 
 
@@ -99,8 +99,9 @@ class ElementPairs:
         guess = torch.where(told & torch.isfinite(change / length), change / length, self.guess)
         unit, y = unit_pairs(whole, y)
         basis = self._basis(partition)
-        known = self.begun_at(by.update.scale((unit * y).sum(1), norm(y)))
-        pair = Pair.of(unit, y, known._times_elements(basis, unit))
+        difference = Change(y, dot(unit, y), norm(y))
+        known = self.begun_at(by.update.scale(difference.sy, difference.length))
+        pair = Pair.of(unit, difference, known._times_elements(basis, unit))
         satisfied = by.update.satisfied(pair)
         taken = by.update.admits(pair, by.threshold(s)) & ~satisfied
         changed = self._pushed(partition, s, pair, taken, by) if bool(taken.any()) else self
@@ -125,10 +126,7 @@ class ElementPairs:
             scale=torch.where(taken, by.update.scale(pair.sy, pair.length), self.scale),
         )
         basis = changed._basis(partition)
-        gram = torch.bmm(basis, basis.mT)
-        count = changed.filled.sum(1)
-        pairs = Pairs(count, changed.refused, changed.scale, basis, changed.ratio, gram, torch.zeros_like(gram))
-        return replace(changed, core=pairs.rebuilt(changed.scale, by).core)
+        return replace(changed, core=by._core(changed.scale, changed.ratio, torch.bmm(basis, basis.mT)))
 
     def _without(self, lost: Tensor) -> ElementPairs:
         """With nothing learned by these elements; a slot that no element fills moves to the front."""
