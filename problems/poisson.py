@@ -3,7 +3,7 @@
 d = 1    u = cos(νz), f = ν² cos(νz), on 3ν + 1 points (h = 1/(3ν)), λ_p = 0.1 t
 d >= 2   u = Πᵢ sin(kπzᵢ), f = d (kπ)² u; in 2-D on 30 x 30 interior and 120 boundary points with
          loss ½ [mean interior² + 100 mean boundary²]; from 3-D on the boundary values hold by an output
-         transform, and the network is a sum of sines of ridges
+         transform; the network is a sum of sines of ridges
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ class Poisson(PDEProblem):
         return float(self.nu) if self.dim == 1 else self.k * pi
 
     def default_activation(self) -> str:
-        return "sin" if self.dim > 2 and self.init == "scaled" else super().default_activation()
+        return "sin" if self.dim > 1 and self.init == "scaled" else super().default_activation()
 
     def default_width(self) -> int:
-        return 512 if self.dim == 1 else 200 if self.dim == 2 else 32 * self.dim
+        return 512 if self.dim == 1 else 100 if self.dim == 2 else 32 * self.dim
 
     def default_points(self) -> int:
         return ceil(3 * self.nu) + 1 if self.dim == 1 else 900 if self.dim == 2 else 500 * self.dim

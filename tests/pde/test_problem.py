@@ -47,7 +47,7 @@ def test_defaults_of_poisson() -> None:
     assert (line.width, line.n_residuals, line.x0.numel()) == (512, 61 + 2, 3 * 512 + 1)
     assert line.boundary_weight == pytest.approx(6.1)
     assert float(line.interior_points.diff(dim=0).max()) == pytest.approx(1 / 60)
-    assert (square.width, square.n_residuals, square.boundary_weight) == (200, 900 + 120, 750.0)
+    assert (square.width, square.n_residuals, square.boundary_weight) == (100, 900 + 120, 750.0)
     assert cube.sampling == "sobol"
 
 
