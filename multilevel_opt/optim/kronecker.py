@@ -165,7 +165,7 @@ class Kronecker(Safe):
 
     @torch.no_grad()
     def warm_up(self, closures: Iterable[Closure]) -> None:
-        """Start the factors A from the mean over some batches, those of an epoch for example; the weights stay."""
+        """Start the factors A from the mean over some batches; the weights stay."""
         for count, closure in enumerate(closures, 1):
             self._replay.begin()
             with self._replay, watched(self.layers) as calls:

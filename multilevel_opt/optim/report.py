@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import nan
+from typing import Any
+
+from torch import Tensor
 
 KINDS = ("accepted", "rejected", "pairs_accepted", "pairs_damped", "pairs_rejected", "gradients", "losses")
 
@@ -39,3 +43,11 @@ class StepReport:
     evaluations: float = 0.0
     seconds: float = 0.0
     bytes: int = 0
+
+
+def bytes_of(held: Any) -> int:
+    """Bytes of the tensors in a structure."""
+    if isinstance(held, Tensor):
+        return held.numel() * held.element_size()
+    inside = held.values() if isinstance(held, Mapping) else held if isinstance(held, list | tuple) else ()
+    return sum(bytes_of(part) for part in inside)

@@ -26,7 +26,7 @@ from multilevel_opt.errors import InputError
 from multilevel_opt.optim.closure import gradient_of, loss_of
 from multilevel_opt.optim.finite import all_finite
 from multilevel_opt.optim.replay import Replay
-from multilevel_opt.optim.report import KINDS, StepReport
+from multilevel_opt.optim.report import KINDS, StepReport, bytes_of
 from multilevel_opt.optim.watch import Watch
 
 SLOWER, FASTER = 0.25, 2.0 ** (1 / 50)
@@ -128,6 +128,9 @@ class Safe(torch.optim.Optimizer, ABC):
 
     def remember(self, memory: dict[str, Any]) -> None:
         """Inverse of ``memory``."""
+
+    def warm_up(self, closures: Iterable[Closure]) -> None:
+        """Learn from the losses of some batches, those of an epoch for example; the weights stay."""
 
     def batch_size(self, size: int) -> int:
         """The rows that the next batches should have, after those of ``size``."""
@@ -260,7 +263,7 @@ class Safe(torch.optim.Optimizer, ABC):
         pairs = (int(new["pairs_accepted"]), int(new["pairs_damped"]), int(new["pairs_rejected"]))
         found: dict[str, Any] = {"loss": value.loss, "gradient_norm": value.norm, "pace": self.pace, "pairs": pairs}
         found |= {"evaluations": new["gradients"] + new["losses"], "seconds": seconds}
-        found["bytes"] = _bytes([self.memory(), self._watch.kept])
+        found["bytes"] = bytes_of([self.memory(), self._watch.kept])
         self.last = StepReport(self._steps, **(found | outcome))
 
     @property
@@ -289,11 +292,3 @@ class Safe(torch.optim.Optimizer, ABC):
         self.counts = dict(own["counts"])
         self._watch.restore(state_dict["watch"])
         self.remember(state_dict["memory"])
-
-
-def _bytes(held: Any) -> int:
-    """Bytes of the tensors in a structure."""
-    if isinstance(held, Tensor):
-        return held.numel() * held.element_size()
-    inside = held.values() if isinstance(held, Mapping) else held if isinstance(held, list | tuple) else ()
-    return sum(_bytes(part) for part in inside)

@@ -62,7 +62,7 @@ class Watch:
     def ceiling(self, loss: float) -> float:
         """How high the loss of the same samples may be after a step.
 
-        Momentum, and what other samples ask for, may raise it for a while; not half of the way back to the first losses.
+        Momentum, and other samples, may raise it for a while; not half of the way back to the first losses.
         """
         return max(loss, 0.5 * (self.level + self.first)) if self.known else loss
 

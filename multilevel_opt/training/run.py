@@ -128,6 +128,8 @@ class Run:
 
     def _epoch(self) -> bool:
         """The steps that are left of this epoch; whether it came to its end."""
+        if self.epoch == self.step == 0 and self.settings.get("warm_up"):
+            self._warm_up()
         limit = min((rule.limit for rule in _parts(self.stop) if isinstance(rule, MaxSeconds)), default=inf)
         self.module.train()
         while self.step < len(self.sampler):
@@ -143,6 +145,12 @@ class Run:
         self.epoch, self.step = self.epoch + 1, 0
         self.sampler.size = min(self.opt.batch_size(self.sampler.size), len(self.samples))
         return True
+
+    def _warm_up(self) -> None:
+        """Let the optimizer see all samples once before its first step."""
+        before, size, count = dict(self.opt.counts), self.problem.batch, len(self.samples)
+        self.opt.warm_up(self.samples.batch(range(k, min(k + size, count))) for k in range(0, count, size))
+        self._count(before, 1.0)
 
     def _count(self, before: Mapping[str, float], larger: float) -> None:
         """Count the work of a step whose batch is so many times larger than the first."""

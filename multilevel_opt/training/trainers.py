@@ -6,7 +6,7 @@ and "losses"; an optimizer of ``multilevel_opt.optim`` is that already, one of t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -33,6 +33,10 @@ class Training(Protocol):
 
     def step(self, closure: Any) -> Any:
         """One step on a batch; returns the loss before it."""
+        ...
+
+    def warm_up(self, closures: Iterable[Any]) -> None:
+        """Learn from the losses of some batches before the first step; the weights stay."""
         ...
 
     def batch_size(self, size: int) -> int:
@@ -105,6 +109,9 @@ class Plain:
 
         return float(self.optimizer.step(evaluated))
 
+    def warm_up(self, closures: Iterable[Any]) -> None:
+        """Nothing is learned."""
+
     def batch_size(self, size: int) -> int:
         """The same."""
         return size
@@ -132,7 +139,7 @@ def _torch(
 
 def _own(kind: Callable[..., optim.Safe], samples: Samples, epoch: int, options: Mapping[str, Any]) -> optim.Safe:
     """One of ours, without the options that are of the batches."""
-    return kind(samples.module, **{name: value for name, value in options.items() if name != "overlap"})
+    return kind(samples.module, **{name: value for name, value in options.items() if name not in OF_BATCHES})
 
 
 def _sgd_bb(samples: Samples, epoch: int, options: Mapping[str, Any]) -> optim.Safe:
@@ -157,6 +164,7 @@ def batch_of(samples: Samples, sampler: optim.OverlapSampler) -> Batch:
     return samples.batch(sampler.draw(), sampler.carried, sampler.shared)
 
 
+OF_BATCHES = ("overlap", "warm_up")
 PARTITIONED = {
     "steps": "trust-region",
     "momentum": "none",
@@ -166,7 +174,7 @@ PARTITIONED = {
     "max_products": 20,
     "doubt": 0.0,
 }
-
+KRONECKER = {"damping": 0.3, "every": 1, "adaptive": True, "warm_up": True, "weight_decay": 0.0}
 TRAINERS: dict[str, Trainer] = {
     "sgd": Trainer(partial(_torch, torch.optim.SGD), "stochastic gradients, torch", {"lr": 0.1}),
     "momentum": Trainer(
@@ -205,16 +213,16 @@ TRAINERS: dict[str, Trainer] = {
     "kbfgs": Trainer(
         partial(_own, optim.KBFGS),
         "Kronecker-factored BFGS, one matrix for either factor of a layer",
-        {"lr": 0.3, "damping": 0.3, "every": 1, "adaptive": True, "weight_decay": 0.0},
+        {"lr": 0.3, **KRONECKER},
     ),
     "kbfgsl": Trainer(
         partial(_own, optim.KBFGSL),
         "Kronecker-factored BFGS, pairs in place of a matrix for the outputs of wide layers",
-        {"lr": 0.3, "damping": 0.3, "memory_size": 100, "every": 1, "adaptive": True, "weight_decay": 0.0},
+        {"lr": 0.3, "memory_size": 100, **KRONECKER},
     ),
     "kfac": Trainer(
         partial(_own, optim.KFAC),
         "Kronecker-factored Fisher matrix",
-        {"lr": 0.1, "damping": 0.3, "likelihood": "empirical", "every": 20, "adaptive": False, "weight_decay": 0.0},
+        {"lr": 0.1, "likelihood": "empirical", **KRONECKER, "every": 20, "adaptive": False},
     ),
 }
