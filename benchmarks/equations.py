@@ -110,7 +110,12 @@ def solved(task: Task, method: str, seed: int) -> Found:
     record = mlo.solve(problem, method, until={task.metric: task.target}, max_iterations=5000, callback=late).record
     seconds = time.process_time() - started
     reached = record["converged"] and seconds <= task.limit
-    found = {"reached": reached, "seconds": seconds, "error": {**record, **record["metrics"]}[task.metric], "unit": unit}
+    found = {
+        "reached": reached,
+        "seconds": seconds,
+        "error": {**record, **record["metrics"]}[task.metric],
+        "unit": unit,
+    }
     say(f"  {method} {task.title()} seed {seed}: {record['status']}, {seconds:.1f} s, {found['error']:.2e}")
     return found
 

@@ -25,7 +25,7 @@ from multilevel_opt.linalg.sampled import SampledInverse
 from multilevel_opt.objective.least_squares import LeastSquares
 from multilevel_opt.objective.taylor import NormalForm, Taylor
 from multilevel_opt.subproblem.base import Prepared, Step
-from multilevel_opt.subproblem.router import CANDIDATES, ROUNDINGS, Form, Plan, Shape, costed, route
+from multilevel_opt.subproblem.router import CANDIDATES, CHEAP, ROUNDINGS, Form, Plan, Shape, costed, route
 
 ENERGY = 10.0  # the norm of the preconditioner is that of the decrease, and sees all directions alike
 
@@ -108,8 +108,8 @@ class _Factorized:
 
     def solve(self, globalization: Regularization) -> Step | None:
         sigma, mu = globalization.scalar, self._normal.shift
-        system = self._system(sigma + mu) if sigma + mu > 0.0 else None
-        if system is None or not system.factorize(sigma + mu):
+        system = self._factorized(sigma + mu) if sigma + mu > 0.0 else None
+        if system is None:
             return None
         s = system.solve()
         predicted = 0.5 * (sigma * float(s @ s) - float(self._g @ s))
@@ -120,22 +120,22 @@ class _Factorized:
     def _precise_below(self) -> float:
         """The damping from which on down J itself is factorized; 0 for never."""
         assert self._cholesky is not None
-        fits = costed("orthogonal", shape_of(self._normal)).bytes <= self._normal.memory
-        if self._options.form is not None or not fits:
+        plan = costed("orthogonal", shape_of(self._normal))
+        if self._options.form is not None or plan.bytes > self._normal.memory or plan.flops > CHEAP:
             return 0.0
         return ROUNDINGS * torch.finfo(self._jacobian.dtype).eps * self._cholesky.trace
 
-    def _system(self, damping: float) -> DampedSystem | OrthogonalSystem | None:
-        if damping >= self._floor:
+    def _factorized(self, damping: float) -> DampedSystem | OrthogonalSystem | None:
+        """The Gram matrix, and where rounding spoils its factorization J itself; None where neither can be had."""
+        if self._cholesky is not None and self._cholesky.factorize(damping):
             return self._cholesky
+        if damping >= self._floor or not bool(torch.isfinite(self._jacobian).all()):
+            return None
         if self._orthogonal is None:
-            if not bool(torch.isfinite(self._jacobian).all()):
-                return None
-            plan = route(replace(shape_of(self._normal), precise=True))
-            self._normal.ledger.decide(plan.as_dict())
-            normal = self._normal
+            plan, normal = route(replace(shape_of(self._normal), precise=True)), self._normal
+            normal.ledger.decide(plan.as_dict())
             self._orthogonal = OrthogonalSystem(normal.residual, self._jacobian, normal.linear, normal.ledger)
-        return self._orthogonal
+        return self._orthogonal if self._orthogonal.factorize(damping) else None
 
     def _accelerated(self, system: DampedSystem | OrthogonalSystem, s: Tensor, second: Tensor) -> Tensor:
         if not bool(torch.isfinite(second).all()):
