@@ -25,6 +25,7 @@ POLICIES: dict[str, mlo.Regularization] = {
     "any decrease, /4 x1.5": mlo.Regularization(power=2, policy=mlo.DelayedGratification(1.5, 4)),
     "any decrease, /10 x3": mlo.Regularization(power=2, policy=mlo.DelayedGratification(3, 10)),
     "any decrease, /3 x2": mlo.Regularization(power=2, policy=mlo.DelayedGratification(2, 3)),
+    "any decrease, error law": mlo.Regularization(power=2, policy=mlo.ErrorLaw()),
     "gain ratio, published": mlo.Regularization(policy=mlo.GainRatio(), **PUBLISHED),
     "gain ratio, relative start": mlo.Regularization(power=2, policy=mlo.GainRatio()),
 }

@@ -174,6 +174,7 @@ SOLVERS: dict[str, Callable[[MGH], Found] | None] = {
     "AR3": ours(mlo.AR3),
     "TR2": ours(mlo.TR2),
     "LM": ours(mlo.LM, squares=True),
+    "lm-short": ours(mlo.METHODS["lm-short"].solver, squares=True),
     **{name: ours(mlo.METHODS[name].solver) for name in ("ar2-gain", "ar3-gain", "ar3-prerejection")},
     **{name: ours(mlo.METHODS[name].solver) for name in ("tr2-gltr", "tr2-steihaug")},
     **{f"scipy {name}": scipys(name) for name in ("BFGS", "L-BFGS-B", "Newton-CG")},
@@ -188,7 +189,7 @@ def run(seeds: Sequence[int]) -> None:
     both = [(a, b) for a, b in zip(standard["AR3"], standard["AR2"], strict=True) if a.solved and b.solved]
     fewer = sum(a.iterations < b.iterations for a, b in both)
     say(f"AR3 takes fewer iterations than AR2 on {fewer} of {len(both)} problems that both solve")
-    mine = {name: SOLVERS[name] for name in ("AR2", "AR3", "TR2", "LM", "scipy trust-exact")}
+    mine = {name: SOLVERS[name] for name in ("AR2", "AR3", "TR2", "LM", "lm-short", "scipy trust-exact")}
     for seed in seeds:
         moved = [MGH(name=name, perturbation=0.01, seed=seed) for name in NAMES]
         table(f"starts moved by 1 %, seed {seed}", moved, mine)

@@ -45,7 +45,7 @@ from multilevel_opt.objective.sparse_rows import SparseRows
 from multilevel_opt.objective.structure import Structure, draw, structure
 from multilevel_opt.objective.taylor import Taylor
 from multilevel_opt.pde import PDEProblem
-from multilevel_opt.policy import DelayedGratification, GainRatio, Interpolation
+from multilevel_opt.policy import DelayedGratification, ErrorLaw, GainRatio, Interpolation
 from multilevel_opt.result import Event, Result, Status
 from multilevel_opt.row_levels import rows
 from multilevel_opt.row_steps import RowLevels
@@ -93,6 +93,7 @@ __all__ = [
     "DelayedGratification",
     "ElementResiduals",
     "Elements",
+    "ErrorLaw",
     "Event",
     "Exact",
     "Function",

@@ -234,6 +234,7 @@ WORKS: dict[str, str] = {
 METHODS: dict[str, tuple[str, ...]] = {
     "lm": ("transtrum2012",),
     "lm-published": ("calandra2022",),
+    "lm-short": ("transtrum2012",),
     "lm-geodesic": ("transtrum2012",),
     "lm-features": ("golub1973", "transtrum2012"),
     "rlm": ("calandra2022", "calandra2021", "gratton2008"),

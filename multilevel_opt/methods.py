@@ -16,7 +16,7 @@ from multilevel_opt.globalization import Regularization, TrustRegion
 from multilevel_opt.hierarchy import Hierarchy
 from multilevel_opt.multilevel import Multilevel
 from multilevel_opt.output_layer import OutputLayer
-from multilevel_opt.policy import GainRatio
+from multilevel_opt.policy import ErrorLaw, GainRatio
 from multilevel_opt.problem import Problem
 from multilevel_opt.row_steps import RowLevels
 from multilevel_opt.state import Cycle
@@ -93,6 +93,10 @@ METHODS: dict[str, Method] = {
     "lm": Method(LM, "Levenberg-Marquardt on one level, delayed gratification"),
     "lm-published": Method(
         LM.replace(globalization=RLM.globalization), "Levenberg-Marquardt on one level, gain ratio, published constants"
+    ),
+    "lm-short": Method(
+        LM.replace(globalization=Regularization(power=2, policy=ErrorLaw())),
+        "Levenberg-Marquardt on one level, half as many trials of the damping: each tells where the next one goes",
     ),
     "lm-geodesic": Method(
         LM.replace(subproblem=DampedLeastSquares(geodesic=True)), "Levenberg-Marquardt with geodesic acceleration"

@@ -5,6 +5,7 @@ This rule decides more than any other choice (docs/design.md, "Damping policy"):
 ``GainRatio``             accept when (f − f⁺)/(T(0) − T(s)) ≥ η₁; σ × γ₂, γ₁ or γ₃ (Calandra, Gratton,
                           Riccietti & Vasseur 2020, constants of their experiments)
 ``DelayedGratification``  accept any decrease; σ ÷ down on success, σ × up on failure (Transtrum & Sethna 2012)
+``ErrorLaw``              accept any decrease; the gain ratio tells how far σ is from the edge of what is accepted
 ``Interpolation``         the gain ratio accepts; σ is what would have made the model exact at the trial point
 """
 
@@ -101,6 +102,40 @@ class DelayedGratification:
 
     def factor(self, trial: Trial) -> float:
         return 1 / self.down if self.accepts(trial) else self.up
+
+
+@dataclass(frozen=True)
+class ErrorLaw:
+    """Accept any decrease, and move σ by how the error of the model falls with it (docs/theory.md, "Short searches").
+
+    Where σ exceeds the curvature that matters, s ~ 1/σ: the model promises ~ 1/σ and errs by second to fourth powers
+    of s, so that 1 − ρ ~ σ^(−p) with 1 ≤ p ≤ 3. A refusal multiplies σ by (1 − ρ)^(1/3), which goes at most to where
+    ρ = 0; a success with the ratio ρ divides it by ``margin`` (1 − ρ)^(−1/2), beyond where ρ = 0 is expected.
+
+    Attributes:
+        up: a refusal multiplies σ by this at least, and by this where the objective is not finite.
+        most: a refusal multiplies σ by this at most.
+        margin: a success divides σ by this at least.
+        down: a success divides σ by this at most.
+    """
+
+    up: float = 1.5
+    most: float = 10.0
+    margin: float = 3.0
+    down: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not (1 < self.up <= self.most < inf and 1 < self.margin <= self.down < inf):
+            raise InputError(f"{self} breaks 1 < up <= most < inf or 1 < margin <= down < inf: use such values")
+
+    def accepts(self, trial: Trial) -> bool:
+        return trial.decrease > 0
+
+    def factor(self, trial: Trial) -> float:
+        error = 1 - trial.ratio
+        if self.accepts(trial):
+            return min(1 / self.margin, max(1 / self.down, max(error, 0.0) ** 0.5 / self.margin))
+        return min(max(error ** (1 / 3), self.up), self.most) if error < inf else self.up
 
 
 @dataclass(frozen=True)

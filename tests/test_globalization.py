@@ -10,7 +10,7 @@ from multilevel_opt.globalization import Regularization, TrustRegion
 from multilevel_opt.objective.base import Function
 from multilevel_opt.objective.least_squares import LeastSquares
 from multilevel_opt.objective.taylor import Taylor
-from multilevel_opt.policy import DelayedGratification, GainRatio, Interpolation, Policy, Trial
+from multilevel_opt.policy import DelayedGratification, ErrorLaw, GainRatio, Interpolation, Policy, Trial
 from multilevel_opt.state import Cycle
 from multilevel_opt.subproblem import DampedLeastSquares
 
@@ -65,7 +65,36 @@ def test_delayed_gratification(decrease: float, factor: float) -> None:
     assert policy.factor(found) == pytest.approx(factor)
 
 
-@pytest.mark.parametrize("policy", [GainRatio(), DelayedGratification()])
+@pytest.mark.parametrize(
+    ("found", "accepted", "factor"),
+    [
+        (trial(1.0), True, 0.1),
+        (trial(7.0), True, 0.1),  # better than the model
+        (trial(0.75), True, 1 / 6),
+        (Trial(1.0, -1.0, 0.5), True, 1 / 3),  # no decrease was promised
+        (trial(0.0), False, 1.5),
+        (trial(-7.0), False, 2.0),
+        (trial(-1e9), False, 10.0),
+        (NOT_FINITE, False, 1.5),
+    ],
+)
+def test_error_law(found: Trial, accepted: bool, factor: float) -> None:
+    policy = ErrorLaw()
+    assert policy.accepts(found) == accepted
+    assert policy.factor(found) == pytest.approx(factor)
+
+
+@pytest.mark.parametrize(("p", "beyond"), [(1, False), (2, False), (3, False), (5, True)])
+def test_refusals_do_not_pass_the_edge_of_an_error_law(p: int, beyond: bool) -> None:
+    """With 1 − ρ = (edge/σ)^p the search ends within a factor ``up`` of the edge for p ≤ 3, and not for p = 5."""
+    edge = 40.0
+    g = Regularization(power=2, weight=1.0, policy=ErrorLaw())
+    while not g.accepts(found := trial(1 - (edge / g.scalar) ** p)):
+        g = g.update(found)
+    assert (g.scalar > 1.5 * edge) == beyond
+
+
+@pytest.mark.parametrize("policy", [GainRatio(), DelayedGratification(), ErrorLaw()])
 def test_weight_follows_the_policy_within_its_bounds(policy: Policy) -> None:
     g = Regularization(policy=policy, weight=2.0, power=2, minimum=0.5)
     for found in (trial(0.9), trial(0.01), trial(-1.0), NOT_FINITE):
@@ -256,6 +285,12 @@ BAD = [
     (DelayedGratification, {"up": 1.0}),
     (DelayedGratification, {"down": 0.5}),
     (DelayedGratification, {"down": nan}),
+    (ErrorLaw, {"up": 1.0}),
+    (ErrorLaw, {"most": 1.2}),
+    (ErrorLaw, {"margin": 0.5}),
+    (ErrorLaw, {"down": 2.0}),
+    (ErrorLaw, {"down": inf}),
+    (ErrorLaw, {"most": nan}),
     (Regularization, {"weight": 0.0}),
     (Regularization, {"weight": -1.0}),
     (Regularization, {"weight": nan}),
