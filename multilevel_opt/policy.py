@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import inf, isfinite
+from math import cbrt, inf, isfinite, sqrt
 from typing import Protocol, Self
 
 from torch import Tensor
@@ -134,8 +134,8 @@ class ErrorLaw:
     def factor(self, trial: Trial) -> float:
         error = 1 - trial.ratio
         if self.accepts(trial):
-            return min(1 / self.margin, max(1 / self.down, max(error, 0.0) ** 0.5 / self.margin))
-        return min(max(error ** (1 / 3), self.up), self.most) if error < inf else self.up
+            return min(1 / self.margin, max(1 / self.down, sqrt(max(error, 0.0)) / self.margin))
+        return min(max(cbrt(error), self.up), self.most) if error < inf else self.up
 
 
 @dataclass(frozen=True)
