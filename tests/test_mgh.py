@@ -132,12 +132,20 @@ def test_default_solvers_on_some(name: str, solver: str) -> None:
     assert solved(problem, mlo.minimize(problem.sum_of_squares, problem.x0, mlo.METHODS[solver].solver, stop=stop))
 
 
+@pytest.mark.parametrize("name", (*EASY, "powell-badly-scaled", "brown-badly-scaled", "wood"))
+@pytest.mark.parametrize("solver", ["lm", "lm-short"])
+def test_damped_least_squares_on_some(name: str, solver: str) -> None:
+    problem = MGH(name=name)
+    stop = mlo.GradientNorm(5e-7, inf) | mlo.MaxIterations(1000)
+    assert solved(problem, mlo.minimize(problem.objective, problem.x0, mlo.METHODS[solver].solver, stop=stop))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("solver", ["ar2", "tr2", "lm"])
+@pytest.mark.parametrize("solver", ["ar2", "tr2", "lm", "lm-short"])
 def test_second_order_solvers_solve_all(name: str, solver: str) -> None:
     problem = MGH(name=name)
-    f = problem.objective if solver == "lm" else problem.sum_of_squares
+    f = problem.objective if solver in ("lm", "lm-short") else problem.sum_of_squares
     assert solved(problem, mlo.minimize(f, problem.x0, mlo.METHODS[solver].solver))
 
 
