@@ -132,7 +132,7 @@ def test_default_solvers_on_some(name: str, solver: str) -> None:
     assert solved(problem, mlo.minimize(problem.sum_of_squares, problem.x0, mlo.METHODS[solver].solver, stop=stop))
 
 
-@pytest.mark.parametrize("name", (*EASY, "powell-badly-scaled", "brown-badly-scaled", "wood"))
+@pytest.mark.parametrize("name", [*EASY, "powell-badly-scaled", "brown-badly-scaled", "wood"])
 @pytest.mark.parametrize("solver", ["lm", "lm-short"])
 def test_damped_least_squares_on_some(name: str, solver: str) -> None:
     problem = MGH(name=name)
