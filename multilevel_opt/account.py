@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ class Account:
 
     def shifted(self, event: Event) -> Event:
         """An event of the present stage, numbered and clocked over the whole run."""
-        before = sum(report["per_level"][event.level] for report in self.reports)
+        before = sum(sum(report["per_level"][event.level : event.level + 1]) for report in self.reports)
         flops = sum(ledger.flops for ledger in self.ledgers)
         number = before + event.iteration
         return replace(event, iteration=number, flops=flops + event.flops, seconds=self.seconds + event.seconds)
@@ -75,8 +76,8 @@ class Account:
             "metrics": dict(result.metrics),
         }
         self.reports.append(report)
-        before = self.ledgers or [Ledger() for _ in result.ledgers]
-        self.ledgers = [_sum(*pair) for pair in zip(before, result.ledgers, strict=True)]
+        pairs = zip_longest(self.ledgers, result.ledgers, fillvalue=Ledger())  # stages may differ in their levels
+        self.ledgers = [_sum(*pair) for pair in pairs]
         self.seconds += result.seconds
         self.setup += setup
         self.failures = self.failures + 1 if given_up else 0

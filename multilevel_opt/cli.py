@@ -21,6 +21,7 @@ from typing import Annotated, Any
 import typer
 
 from multilevel_opt import catalogue, citations, listing, registry
+from multilevel_opt.auto import AUTO, usual_method
 from multilevel_opt.callbacks import Progress
 from multilevel_opt.checkpoint import finite
 from multilevel_opt.errors import InputError
@@ -29,7 +30,7 @@ from multilevel_opt.methods import METHODS
 from multilevel_opt.objective.structure import draw, structure
 from multilevel_opt.options import few_threads, in_bytes, positive, sentence, settings, targets, with_options
 from multilevel_opt.result import Event, Status
-from multilevel_opt.solve import Run, check_method, iterations_of, scalar_of, usual_method
+from multilevel_opt.solve import Run, check_method, iterations_of, scalar_of
 from multilevel_opt.solve import solve as run_solver
 from multilevel_opt.study.command import study
 from multilevel_opt.study.folder import FILES, RunFolder, Spec, read_json, why_ended
@@ -93,12 +94,12 @@ def solve(
     problem: ProblemName,
     parameters: Words = None,
     method: Annotated[
-        str | None,
+        str,
         typer.Option(
-            help=f"one of {', '.join(METHODS)}; for a problem with samples also of {', '.join(TRAINERS)}; default: "
-            "that of the problem, or lm, or tr2 for a problem without residual"
+            help=f"{AUTO}, which chooses, or one of {', '.join(METHODS)}; for a problem with samples also of "
+            f"{', '.join(TRAINERS)}"
         ),
-    ] = None,
+    ] = AUTO,
     levels: Annotated[int | None, typer.Option(help="number of levels; default: the method's")] = None,
     coarsening: Annotated[str | None, typer.Option(help="how coarse levels are made; default: the method's")] = None,
     curvature: Curvature = None,
@@ -120,7 +121,7 @@ def solve(
     spec = Spec(
         registry.absolute(problem),
         tuple(parameters or ()),
-        method or "",
+        method,
         levels,
         coarsening,
         curvature,
@@ -130,8 +131,7 @@ def solve(
         None if memory is None else in_bytes(memory),
         settings(option or ()),
     )
-    if method is not None:
-        check_method(method, levels, coarsening, curvature, spec.options)
+    check_method(method, levels, coarsening, curvature, spec.options)
     positive("max_seconds", max_seconds)
     found = registry.load(spec.problem, _say)
     spec, remarks = with_options(spec, found, seed, device, dtype)
@@ -193,6 +193,8 @@ def cite(
     curvature: Curvature = None,
 ) -> None:
     """Print BibTeX of what a method uses."""
+    if method == AUTO:
+        raise InputError("auto is no method of its own: cite the one it has chosen, which the run names")
     check_method(method, None, coarsening, curvature)
     sys.stdout.write(citations.bibtex(method, coarsening, curvature) + "\n")
 
@@ -221,7 +223,6 @@ def _run(spec: Spec, found: type, folder: RunFolder | None, as_json: bool, quiet
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
         problem = registry.make(found, registry.parse(found, spec.assignments))
         few_threads(problem)
-        spec = replace(spec, method=spec.method or usual_method(problem))
         if folder is None:
             run = _solve(spec, problem, None, quiet, False)
         else:
@@ -249,8 +250,9 @@ def _run(spec: Spec, found: type, folder: RunFolder | None, as_json: bool, quiet
 
 
 def _solve(spec: Spec, problem: Any, folder: RunFolder | None, quiet: bool, resume: bool) -> Run:
-    iterations = iterations_of(spec.method, problem, spec.max_iterations)
-    display = Progress(spec.until, iterations, spec.max_seconds, scalar=scalar_of(spec.method))
+    usual = usual_method(problem) if spec.method == AUTO else spec.method
+    iterations = iterations_of(usual, problem, spec.max_iterations)
+    display = Progress(spec.until, iterations, spec.max_seconds, scalar=scalar_of(usual))
     kept = [name for name in FILES if name != "result.json"] if resume else ["checkpoint.pt", "checkpoint.stage.pt"]
 
     def begin() -> None:

@@ -14,6 +14,7 @@ from rich.text import Text
 from multilevel_opt.catalogue import Description, Entry
 from multilevel_opt.check import Finding
 from multilevel_opt.objective.structure import Structure
+from multilevel_opt.record import method_told
 from multilevel_opt.result import Result
 
 HINT = "'mlopt problems NAME' shows parameters, source and known minimum of one."
@@ -60,4 +61,4 @@ def summary(record: Mapping[str, Any], result: Result) -> str:
     given = " ".join(f"{name}={value}" for name, value in record["parameters"].items() if value is not None)
     rows = record["n_residuals"]
     size = f"{record['n_parameters']} unknowns" + (f", {rows} residuals" if rows else "")
-    return f"{record['problem']} by {record['method']}: {size}\n  parameters     {given or 'none'}\n{result}\n"
+    return f"{record['problem']} by {method_told(record)}: {size}\n  parameters     {given or 'none'}\n{result}\n"

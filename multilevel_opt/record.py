@@ -124,6 +124,12 @@ def level_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{name: values[k] if values else None for name, values in columns.items()} for k in range(len(sizes))]
 
 
+def method_told(record: Mapping[str, Any]) -> str:
+    """The method of a record; where it was chosen, what."""
+    chosen = record.get("chosen")
+    return str(record["method"]) + (f" ({chosen['method']})" if chosen else "")
+
+
 def counted(record: Mapping[str, Any]) -> dict[str, str]:
     """Kinds of evaluations that happened at all, with their labels."""
     evaluations = record.get("evaluations") or {}
@@ -140,7 +146,7 @@ def card_of(record: Mapping[str, Any]) -> str:
     errors = {label: record[name] for name, label in ERRORS.items() if record.get(name) is not None}
     costs = {name: record.get(name) for name in ("iterations", "flops", "seconds", "seconds_setup")}
     return card(
-        f"{record['problem']} by {record['method']}",
+        f"{record['problem']} by {method_told(record)}",
         str(record["message"]),
         {"converged": "yes" if record["converged"] else "no", **errors, **costs},
         table("levels", headings, rows),

@@ -1,7 +1,8 @@
 """From a problem and the name of a method to a result and its record: what the command line calls.
 
 A method is in one of two tables, and each table has its way to a result: ``METHODS`` minimizes the objective of a
-problem, on one level or several, and ``TRAINERS`` trains on its samples, a mini-batch at a time.
+problem, on one level or several, and ``TRAINERS`` trains on its samples, a mini-batch at a time. ``auto``, the default,
+is no method of its own: it chooses one of them (``auto.py``).
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from multilevel_opt.api import Callback, minimize, start_point, within_memory
+from multilevel_opt.auto import AUTO, Choice, choose
 from multilevel_opt.bounds import region
 from multilevel_opt.errors import InputError, UnsupportedCombination
 from multilevel_opt.hierarchy import Hierarchy
-from multilevel_opt.methods import METHODS, cycle_of, default_method, method_of, solver_of
+from multilevel_opt.methods import METHODS, cycle_of, method_of, solver_of
 from multilevel_opt.objective.least_squares import LeastSquares
 from multilevel_opt.problem import Problem, completed
 from multilevel_opt.record import card_of, record_of, remarked
@@ -68,6 +70,7 @@ class Request:
     announce: Callable[[Hierarchy], None] | None = None
     checkpoint: Path | None = None
     resume: bool = False
+    choice: Choice | None = None
 
     def limits(self, problem: Problem) -> tuple[Stop, bool]:
         """The stopping rule of targets and limits, and whether there are targets."""
@@ -100,7 +103,7 @@ def solve(
 
     Args:
         problem: see ``Problem`` and ``completed``.
-        method: a key of ``METHODS`` or of ``TRAINERS``; None: the problem's own ``default_method``, else see there.
+        method: a key of ``METHODS`` or of ``TRAINERS``; None or "auto": what ``auto.choose`` takes for the problem.
         name: of the problem, for the record.
         levels: number of levels; None for the method's default.
         coarsening: a key of the method's ``build``; None for the first of them that fits the problem.
@@ -124,8 +127,11 @@ def solve(
         InputError: unknown method, coarsening, curvature or target, or bad start point; one sentence.
     """
     problem = completed(problem)
-    chosen = method or usual_method(problem)
-    check_method(chosen, levels, coarsening, curvature, options or {})
+    started = time.perf_counter()
+    choice = choose(problem, curvature, memory) if method in (None, AUTO) else None
+    chosen = str(method) if choice is None else choice.method
+    _check(choice, chosen, levels, coarsening, curvature, options or {})
+    choosing = time.perf_counter() - started
     request = Request(
         name or type(problem).__name__.lower(),
         chosen,
@@ -142,8 +148,9 @@ def solve(
         announce,
         checkpoint,
         resume,
+        choice,
     )
-    return _trained(problem, request) if chosen in TRAINERS else _minimized(problem, request)
+    return _told(_trained(problem, request) if chosen in TRAINERS else _minimized(problem, request), choice, choosing)
 
 
 def check_method(
@@ -153,10 +160,15 @@ def check_method(
     curvature: str | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> None:
-    """Raises ``InputError`` for a method that does not exist, and for what it does not take."""
+    """Raises ``InputError`` for a method that does not exist, and for what it does not take.
+
+    What ``auto`` takes is known only when it has chosen.
+    """
+    if method == AUTO:
+        return
     if method not in TRAINERS:
         if method not in METHODS:
-            raise InputError(f"unknown method {method!r}: choose one of {', '.join([*METHODS, *TRAINERS])}")
+            raise InputError(f"unknown method {method!r}: choose one of {', '.join([AUTO, *METHODS, *TRAINERS])}")
         solver = solver_of(method_of(method, levels, coarsening)[0], curvature)
         cycle_of(solver.cycle, options or {})
         return
@@ -167,9 +179,21 @@ def check_method(
     TRAINERS[method].settings(method, options or {})
 
 
-def usual_method(problem: Problem) -> str:
-    """The problem's own ``default_method``, else that of its objective."""
-    return getattr(problem, "default_method", None) or default_method(problem)
+def _check(choice: Choice | None, method: str, *given: Any) -> None:
+    """``check_method``, which says what was chosen."""
+    try:
+        check_method(method, *given)
+    except InputError as error:
+        raise error if choice is None else InputError(f"{choice}; but {error}") from None
+
+
+def _told(run: Run, choice: Choice | None, seconds: float) -> Run:
+    """The run with what was chosen, and the seconds of choosing, in its record."""
+    record = run.record | {"seconds_setup": run.record["seconds_setup"] + seconds, "chosen": None}
+    if choice is not None:
+        notes = [note for note in record["notes"] if note != str(choice)]
+        record |= {"method": AUTO, "chosen": choice.told(), "notes": [str(choice), *notes]}
+    return replace(run, record=record)
 
 
 def scalar_of(method: str) -> str:
@@ -219,6 +243,9 @@ def _minimized(problem: Problem, asked: Request) -> Run:
     if isinstance(objective, LeastSquares):
         objective = within_memory(objective, inside, asked.memory)
     hierarchy = make(problem, objective, inside, n_levels, int(problem.parameters.get("seed", 0) or 0))
+    if asked.choice is not None:
+        flops = hierarchy.flops + asked.choice.flops
+        hierarchy = replace(hierarchy, flops=flops, notes=(str(asked.choice), *hierarchy.notes))
     if isinstance(objective, LeastSquares) and isinstance(solver.subproblem, DampedLeastSquares):
         planned = solver.subproblem.planned(objective, objective.evaluated_rows, inside)
         hierarchy = replace(hierarchy, notes=(*hierarchy.notes, f"steps by {planned}"))

@@ -192,7 +192,7 @@ class _March:
         result, remarks = remarked(problem, result)
         record = record_of(problem, name, method, curvature, result, run.hierarchy, account.setup, self._until, remarks)
         told = [{key: value for key, value in report.items() if key != "per_level"} for report in account.reports]
-        return replace(run, result=result, record=record | {"stages": told})
+        return replace(run, result=result, record=record | {"stages": told, "chosen": one["chosen"]})
 
     def _verdict(self, values: Mapping[str, float], over: bool) -> tuple[Status, str]:
         """Why the whole run ended."""

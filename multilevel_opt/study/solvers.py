@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from multilevel_opt.auto import AUTO, usual_method
 from multilevel_opt.errors import InputError, UnsupportedCombination
 from multilevel_opt.hierarchy import Hierarchy
 from multilevel_opt.methods import METHODS, cycle_of, method_of, solver_of
@@ -37,11 +38,13 @@ def check_method(method: str, options: Mapping[str, Any]) -> None:
     if method in TRAINERS:
         TRAINERS[method].settings(method, options)
         return
-    if method not in METHODS:
-        raise InputError(f"unknown method {method!r}: choose one of {', '.join([*METHODS, *TRAINERS, *PEERS])}")
+    if method not in METHODS and method != AUTO:
+        raise InputError(f"unknown method {method!r}: choose one of {', '.join([AUTO, *METHODS, *TRAINERS, *PEERS])}")
     for name in options:
         if name not in OPTIONS:
             raise InputError(f"unknown option {name!r} of method {method!r}: the options are {', '.join(OPTIONS)}")
+    if method == AUTO:  # the rest is known when it has chosen
+        return
     levels, coarsening = options.get("levels"), options.get("coarsening")
     if not isinstance(levels, int | None) or isinstance(levels, bool) or not isinstance(coarsening, str | None):
         raise InputError(
@@ -61,7 +64,7 @@ class Task:
 
     Attributes:
         problem: name of the problem.
-        method: a key of ``METHODS``, ``TRAINERS`` or ``PEERS``.
+        method: a key of ``METHODS``, ``TRAINERS`` or ``PEERS``, or ``auto``.
         options: of the method.
         until: targets by name.
         budget: ``max_iterations``, ``max_seconds``, ``memory``.
@@ -76,7 +79,8 @@ class Task:
 
 def solved(problem: Problem, task: Task) -> tuple[dict[str, Any], list[str], History]:
     """The record of a run, and the columns and rows of its history."""
-    run = _peer if task.method in PEERS else _trainer if task.method in TRAINERS else _ours
+    usual = usual_method(problem) if task.method == AUTO else task.method
+    run = _peer if usual in PEERS else _trainer if usual in TRAINERS else _ours
     record, rows = run(problem, task)
     return record, [*COLUMNS, *problem.metrics], thinned(rows)
 
