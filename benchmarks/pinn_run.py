@@ -25,7 +25,7 @@ from multilevel_opt.registry import load
 from multilevel_opt.study import watch
 from multilevel_opt.study.peers import PEERS, Peer
 
-OURS = "lm"
+OURS = "auto"
 MOST = 10**6
 
 

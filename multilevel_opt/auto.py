@@ -4,13 +4,14 @@
 most, and no clock is asked, so that the same problem always gets the same method, also when a run is resumed.
 
 The rule for the output layer tries the step of ``output_layer`` on a sample of the rows, with its tests and limits:
-rows for twice as many as that layer has parameters, whose Jacobian is a small part of that of all rows. Where there
-are hardly more rows than that, the sample would be the step itself, which is then left to the method.
+twice as many rows as that layer has parameters. It applies where the step meets a target, or leaves nothing but
+rounding: from a point that is merely good, training goes on more slowly than from the start (docs/how-to-choose.md).
+Where it has more parameters than there are rows, it can interpolate them, and the sample would be the step itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,8 +31,9 @@ from multilevel_opt.variants import LM
 
 AUTO = "auto"
 SAMPLE = 2  # rows tried for every parameter of the output layer
+ROUNDING = 1e-9  # of the norm of the residual: what is left where the output layer solves the equation
 MANY = 2000  # rows from which on levels of fewer rows may pay,
-RATIO = 2  # if there are so many for every unknown (docs/how-to-choose.md, "Fewer points first")
+RATIO = 3  # if there are so many for every unknown (docs/how-to-choose.md, "Fewer points first")
 
 
 @dataclass(frozen=True)
@@ -61,12 +63,15 @@ class Case:
 
     Args:
         problem: with everything that ``Problem`` names.
+        until: targets by name.
         curvature: asked for by name, or None.
         memory: budget in bytes for dense linear algebra, or None for the default.
     """
 
-    def __init__(self, problem: Problem, curvature: str | None, memory: float | None) -> None:
-        self.problem, self.curvature, self._memory = problem, curvature, memory
+    def __init__(
+        self, problem: Problem, until: Mapping[str, float], curvature: str | None, memory: float | None
+    ) -> None:
+        self.problem, self.until, self.curvature, self._memory = problem, until, curvature, memory
         self.ledger = Ledger()
 
     @cached_property
@@ -94,6 +99,12 @@ class Case:
         """m, of a network."""
         return 0 if self.network is None else self.network.residuals(self.x).numel()
 
+    def met(self, x: Tensor) -> str:
+        """The error measures that meet a target at x, with their values."""
+        errors = set(self.until) & set(self.problem.metrics) - set(getattr(self.problem, "rising", ()))
+        found = {name: self.problem.metrics[name](x) for name in sorted(errors)}
+        return ", ".join(f"{name} {value:.1e}" for name, value in found.items() if value <= self.until[name])
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -103,11 +114,17 @@ class Rule:
     why: Callable[[Case], str]
 
 
-def choose(problem: Problem, curvature: str | None = None, memory: float | None = None) -> Choice:
+def choose(
+    problem: Problem,
+    until: Mapping[str, float] | None = None,
+    curvature: str | None = None,
+    memory: float | None = None,
+) -> Choice:
     """The method for a problem with everything that ``Problem`` names.
 
     Args:
         problem: see there.
+        until: targets by name.
         curvature: asked for by name, or None.
         memory: budget in bytes for dense linear algebra, or None for the default.
 
@@ -117,7 +134,7 @@ def choose(problem: Problem, curvature: str | None = None, memory: float | None 
     own = getattr(problem, "default_method", None)
     if own is not None:
         return Choice(own, "the problem names it")
-    case = Case(problem, curvature, memory)
+    case = Case(problem, until or {}, curvature, memory)
     for rule in RULES:
         why = rule.why(case)
         if why:
@@ -141,21 +158,22 @@ def _plain(case: Case) -> str:
 
 
 def _features(case: Case) -> str:
-    """Whether the output layer alone nearly solves the equation at the start."""
+    """Whether the output layer alone solves the equation at the start."""
     f = case.network
     own = None if f is None or f.layout is None else output_parameters(f.layout)
     if f is None or own is None:
         return ""
     with suppress(NonFiniteError, UnsupportedCombination):
-        if case.rows <= SAMPLE * own.numel():
-            few = f"it is linear in the {own.numel()} parameters of the output layer, which are many for {case.rows} rows"
-            return few if affine(f, case.x, own) else ""
+        if case.rows <= own.numel():
+            fewer = f"it is linear in the output layer, whose {own.numel()} parameters can fit {case.rows} rows"
+            return fewer if affine(f, case.x, own) else ""
         sample = _sampled(f, case.x, SAMPLE * own.numel() / case.rows)
         before = LM.init(sample, case.x)
         after, _ = OutputLayer().step(sample, before, LM.order, None)
-        if after.moved:
-            share = (after.loss / before.loss) ** 0.5
-            return f"the output layer alone brings a sample of the residual to {share:.1g} of its norm"
+        share = (after.loss / before.loss) ** 0.5 if after.moved else 1.0
+        reached = case.met(after.x) if after.moved else ""
+        if reached or share <= ROUNDING:
+            return f"solving for the output layer alone brings {reached or f'the residual to {share:.0e} of its norm'}"
     return ""
 
 

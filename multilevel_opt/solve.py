@@ -128,7 +128,7 @@ def solve(
     """
     problem = completed(problem)
     started = time.perf_counter()
-    choice = choose(problem, curvature, memory) if method in (None, AUTO) else None
+    choice = choose(problem, until, curvature, memory) if method in (None, AUTO) else None
     chosen = str(method) if choice is None else choice.method
     _check(choice, chosen, levels, coarsening, curvature, options or {})
     choosing = time.perf_counter() - started

@@ -382,10 +382,11 @@ def test_a_plain_class_is_a_problem(plain: str, tmp_path: Path, capsys: pytest.C
     out = tmp_path / "run"
     assert main(["solve", plain, "n=5", "--out", str(out)]) == 0
     captured = capsys.readouterr()
-    assert captured.out.startswith("bowl.py:Bowl by tr2: 5 unknowns\n  parameters     n=5\nconverged")
+    assert captured.out.startswith("bowl.py:Bowl by auto (tr2): 5 unknowns\n  parameters     n=5\nconverged")
     assert sorted(path.name for path in out.iterdir()) == sorted(set(FILES) - DRAWN)
     found = record(out)
-    assert found["method"] == json.loads((out / "run.json").read_text(encoding="utf-8"))["method"] == "tr2"
+    assert found["method"] == json.loads((out / "run.json").read_text(encoding="utf-8"))["method"] == "auto"
+    assert found["chosen"] == {"method": "tr2", "why": "it has no residual"}
     assert found["parameters"] == {"n": 5}
     assert found["n_residuals"] is None
     assert found["metrics"] == {}
@@ -396,7 +397,7 @@ def test_a_plain_class_is_a_problem(plain: str, tmp_path: Path, capsys: pytest.C
 def test_a_problem_with_residuals_is_solved_by_lm(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["solve", "woods", "n=8", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["method"] == "lm"
+    assert found["chosen"]["method"] == "lm"
     assert found["n_residuals"] == 12
     assert abs(found["metrics"]["gap"]) < 1e-12
 

@@ -83,8 +83,8 @@ EXPECTED: dict[str, Callable[[Names], bool]] = {
         and n["result"].success
         and n["found"].metrics["rmse"] <= 1e-4
         and n["valley"].result.success
-        and n["valley"].record["method"] == "tr2"
-        and n["squares"].record["method"] == "lm"
+        and n["valley"].record["chosen"]["method"] == "tr2"
+        and n["squares"].record["chosen"]["method"] == "lm"
         and n["chain"].success
         and n["hessian"].nnz == 3 * 200 - 2
         and float(n["middle"]) == pytest.approx(0.37271, rel=1e-2)

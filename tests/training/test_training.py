@@ -214,7 +214,7 @@ def test_the_command_line_trains_writes_a_folder_and_resumes(
     words = ["mlp", "rows=300", "width=8", "epochs=2", "--option", "lr=0.01", "--out", str(tmp_path / "run"), "--quiet"]
     assert cli.main(["solve", *words, "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
-    assert record["method"] == "adam"
+    assert (record["method"], record["chosen"]["method"]) == ("auto", "adam")
     assert record["method_options"]["lr"] == 0.01
     assert (tmp_path / "run" / "report.html").exists()
     assert json.loads((tmp_path / "run" / "run.json").read_text())["options"] == {"lr": 0.01}
