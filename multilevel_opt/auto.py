@@ -178,7 +178,7 @@ def _features(case: Case) -> str:
 
 
 def _sampled(f: LeastSquares, x: Tensor, fraction: float) -> LeastSquares:
-    """f on a fraction of its rows of every kind."""
+    """The same function on a fraction of its rows of every kind."""
     strips = f.residual.strips(x)
     few = f.residual.sampled([strip.order[: strip.kept(fraction)] for strip in strips], strips)
     return LeastSquares(few, ledger=f.ledger)

@@ -103,7 +103,7 @@ def test_a_start_that_is_not_finite_is_told_as_for_any_method() -> None:
 def test_levels_go_to_the_method_chosen_or_are_refused_in_a_sentence() -> None:
     many = Helmholtz(dim=2, width=4, points=2000)
     assert mlo.solve(many, levels=2, max_iterations=1, until={"loss": 1e9}).record["levels"] == 2
-    with pytest.raises(mlo.InputError, match="auto chose lm: .*; but method 'lm' has one level"):
+    with pytest.raises(mlo.InputError, match=r"auto chose lm: .*; but method 'lm' has one level"):
         mlo.solve(Bowl(residual=True), levels=2)
     with pytest.raises(mlo.InputError, match="choose one of auto, lm"):
         mlo.solve(Bowl(), "automatic")
