@@ -19,7 +19,7 @@ import multilevel_opt as mlo
 from benchmarks.measure import say, show, spread
 from multilevel_opt.registry import load
 
-METHODS = ("auto",)
+METHODS = ("lm", "auto")
 CHANGE = 0.05
 ORDER = 2000
 HEADER = ("problem", "target", "within s", "reached", "seconds", "best error", "in factorizations", "worst/median")

@@ -69,7 +69,7 @@ def command(name: str, kind: type[PDEProblem], seconds: float) -> list[str]:
     """The words after ``mlopt`` that solve a problem for the gallery."""
     known = kind.exact is not Definition.exact
     target = ["--until", f"relative_l2={TARGET:g}"] if known else []
-    return ["solve", name, *target, "--max-seconds", f"{seconds:g}"]
+    return ["solve", name, "--method", "lm", *target, "--max-seconds", f"{seconds:g}"]
 
 
 def solved(name: str, kind: type[PDEProblem], seconds: float, fresh: bool) -> Mapping[str, Any] | None:

@@ -46,6 +46,8 @@ def test_a_target_is_asked_for_where_the_truth_is_known() -> None:
     assert gallery.command("poisson", known, 60) == [
         "solve",
         "poisson",
+        "--method",
+        "lm",
         "--until",
         "relative_l2=1e-06",
         "--max-seconds",

@@ -40,7 +40,16 @@ KEYS = (
     ),
     *("evaluations", "flops", "flops_per_level", "seconds", "seconds_setup", "loss", "gradient_norm", "rmse"),
     *("relative_l2", "test_accuracy", "test_nll", "metrics", "overfit", "n_parameters", "n_residuals"),
-    *("level_parameters", "level_residuals", "level_kinds", "level_nnz", "linear_algebra", "routing", "notes"),
+    *(
+        "level_parameters",
+        "level_residuals",
+        "level_kinds",
+        "level_nnz",
+        "linear_algebra",
+        "routing",
+        "chosen",
+        "notes",
+    ),
     *("device", "dtype", "peak_memory_bytes", "versions"),
 )
 

@@ -51,7 +51,7 @@ WRONG = {
     ("nu = [3, 6.0]", "seed = 3"): r"the seed of 'poisson' is given as a parameter",
     ("nu = [3, 6.0]", "nu = -3.0"): r"nu must be positive",
     ('"poisson"', '"poison"'): r"unknown problem 'poison': choose one of",
-    ('method = "lm"', 'method = "ln"'): r"unknown method 'ln': choose one of lm, .*scipy-trf",
+    ('method = "lm"', 'method = "ln"'): r"unknown method 'ln': choose one of auto, lm, .*scipy-trf",
     ('name = "two levels"', 'name = "LM"'): r"method 'LM' is given twice",
     ("levels = 3", "levls = 3"): r"unknown option 'levls' of method 'galerkin': the options are levels, coarsening",
     ("levels = 3", "levels = 0"): r"levels=0 is out of range",
