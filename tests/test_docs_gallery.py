@@ -53,7 +53,7 @@ def test_a_target_is_asked_for_where_the_truth_is_known() -> None:
         "--max-seconds",
         "60",
     ]
-    assert gallery.command("x", Unknown, 60) == ["solve", "x", "--max-seconds", "60"]
+    assert gallery.command("x", Unknown, 60) == ["solve", "x", "--method", "lm", "--max-seconds", "60"]
 
 
 def test_all_pictures_together_are_small() -> None:
