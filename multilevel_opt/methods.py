@@ -96,7 +96,7 @@ METHODS: dict[str, Method] = {
     ),
     "lm-short": Method(
         LM.replace(globalization=Regularization(power=2, policy=ErrorLaw())),
-        "Levenberg-Marquardt on one level, half as many trials of the damping: each tells where the next one goes",
+        "Levenberg-Marquardt on one level, mostly fewer trials of the damping: each tells where the next one goes",
     ),
     "lm-geodesic": Method(
         LM.replace(subproblem=DampedLeastSquares(geodesic=True)), "Levenberg-Marquardt with geodesic acceleration"
