@@ -23,6 +23,8 @@ from multilevel_opt.curvature.updates import norm
 from multilevel_opt.errors import ShapeError
 from multilevel_opt.linalg.operator import Product
 
+PIVOT = 1e-8
+
 
 class SymmetricForm(Protocol):
     """E symmetric matrices of size n."""
@@ -204,6 +206,23 @@ def multiples(like: Tensor, scale: Tensor) -> Tensor:
     made = torch.zeros_like(like)
     made.diagonal(dim1=1, dim2=2).copy_(scale[:, None])
     return made
+
+
+def upright(matrix: Tensor) -> Tensor:
+    """The matrices L|D|Lᵀ ≽ B of shape (E, n, n), for B = LDLᵀ: B itself where that is positive definite, but for rounding.
+
+    A pivot below ``PIVOT`` times the largest entry is replaced by that, so that L stays bounded (Gill & Murray 1974).
+    """
+    left = squares(matrix[:, 0], matrix.shape[1]).copy_(matrix).movedim(0, 2)
+    made, least = torch.zeros_like(left), PIVOT * left.abs().amax((0, 1)).clamp_min(torch.finfo(left.dtype).tiny)
+    for k in range(len(left)):
+        pivot = torch.maximum(left[k, k].abs(), least)
+        column = left[k:, k] / pivot
+        column[0] = torch.where(left[k, k] < 0, -1.0, 1.0)
+        made[k:, k:].addcmul_(column[:, None] * pivot, column[None])
+        signed = column * column[0]
+        left[k:, k:].addcmul_(signed[:, None] * pivot, column[None], value=-1)
+    return made.movedim(2, 0)
 
 
 def _column(shift: Tensor | float, like: Tensor) -> Tensor:

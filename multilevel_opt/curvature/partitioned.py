@@ -107,18 +107,7 @@ class Partitioned:
         return model if order == 1 else self.completed(model, f.ledger)
 
     def completed(self, model: Taylor, ledger: Ledger) -> Taylor:
-        B = self.form(model)
-
-        def hvp(v: Tensor) -> Tensor:
-            ledger.work(B.flops)
-            return B.matvec(v)
-
-        def solve(v: Tensor) -> Tensor | None:
-            ledger.work(B.solve_flops)
-            return B.factored(v)
-
-        second = MatrixForm(hvp, B.dense, solve if B.solve_flops else None)
-        return Taylor(model.value, (model.forms[0], second), parts=model.parts)
+        return Taylor(model.value, (model.forms[0], _second(self.form(model), ledger)), parts=model.parts)
 
     def form(self, model: Taylor) -> PartitionedForm:
         """B at the point of a model with parts, computed at the first use."""
@@ -185,6 +174,24 @@ class Partitioned:
             found.append(known[start : start + len(part.gradients)])
             start += len(part.gradients)
         return found
+
+
+def _second(B: PartitionedForm, ledger: Ledger) -> MatrixForm:
+    """B as the second form of a model, its work recorded."""
+
+    def hvp(v: Tensor) -> Tensor:
+        ledger.work(B.flops)
+        return B.matvec(v)
+
+    def solve(v: Tensor) -> Tensor | None:
+        ledger.work(B.solve_flops)
+        return B.factored(v)
+
+    def upright() -> MatrixForm:
+        ledger.work(B.upright_flops)
+        return _second(B.upright(), ledger)
+
+    return MatrixForm(hvp, B.dense, solve if B.solve_flops else None, upright if B.upright_flops else None)
 
 
 def _forms(groups: Sequence[Learned], parts: Parts) -> list[SymmetricForm]:

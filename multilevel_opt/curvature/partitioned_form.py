@@ -10,7 +10,7 @@ import scipy.sparse
 import torch
 from torch import Tensor
 
-from multilevel_opt.curvature.forms import SymmetricForm
+from multilevel_opt.curvature.forms import DenseForm, SymmetricForm, upright
 from multilevel_opt.errors import UnsupportedCombination
 from multilevel_opt.linalg.banded import Band
 from multilevel_opt.linalg.krylov import steihaug
@@ -29,11 +29,12 @@ class PartitionedForm:
         parts: the elements of each term of f.
         forms: for each term a function that gives the matrices Bᵢ, one form for each batch.
         like: a vector of shape (n,), which gives dtype and device.
+        turned: whether no Bᵢ has a negative eigenvalue, by ``upright``.
     """
 
-    def __init__(self, parts: Sequence[Parts], forms: Sequence[Forms], like: Tensor) -> None:
+    def __init__(self, parts: Sequence[Parts], forms: Sequence[Forms], like: Tensor, turned: bool = False) -> None:
         self._terms = [_Term(*each) for each in zip(parts, forms, strict=True)]
-        self._like = like
+        self._like, self._turned = like, turned
 
     @cached_property
     def flops(self) -> float:
@@ -89,6 +90,17 @@ class PartitionedForm:
         good = (self.matvec(x) + shift * x - v).norm() <= tolerance**0.5 * v.norm()
         return torch.where(good, x, torch.full_like(x, torch.nan))
 
+    @property
+    def upright_flops(self) -> float:
+        """Floating-point operations of ``upright``; zero where elements are not small, and for that itself."""
+        sizes = [g.shape for term in self._terms for g in term.parts.gradients]
+        small = all(small for term in self._terms for small in term.parts.incidence.small)
+        return sum(4.0 / 3 * count * n**3 for count, n in sizes) if small and not self._turned else 0.0
+
+    def upright(self) -> PartitionedForm:
+        """Σ WᵢᵀL|D|LᵀWᵢ ≽ B with Bᵢ = LDLᵀ, where all elements are small: nowhere of negative curvature."""
+        return PartitionedForm([term.parts for term in self._terms], [term.upright for term in self._terms], self._like, True)
+
     def to_scipy(self) -> Any:
         """The matrix as ``scipy.sparse.linalg.LinearOperator``."""
         n = self._like.numel()
@@ -116,6 +128,9 @@ class _Term:
     @cached_property
     def forms(self) -> list[SymmetricForm]:
         return self._make()
+
+    def upright(self) -> list[SymmetricForm]:
+        return [DenseForm(upright(form.dense())) for form in self.forms]
 
     @cached_property
     def elements(self) -> ElementSum:

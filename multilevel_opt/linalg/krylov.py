@@ -25,12 +25,14 @@ class CGResult:
         product: H s without the shift, shape (n,), so that the model value needs no further product.
         products: number of products with H.
         on_boundary: the step ended on the trust-region boundary.
+        bent: a direction without positive curvature led there.
     """
 
     step: Tensor
     product: Tensor
     products: int
     on_boundary: bool
+    bent: bool = False
 
 
 def to_boundary(s: Tensor, d: Tensor, radius: float) -> float:
@@ -83,7 +85,7 @@ def steihaug(
         following = s.add(d, alpha=alpha) if alpha < inf else s
         if alpha == inf or (radius < inf and _length(following) >= radius):
             tau = to_boundary(s, d, radius)
-            return CGResult(s.add_(d, alpha=tau), hs.add_(hd, alpha=tau), products, True)
+            return CGResult(s.add_(d, alpha=tau), hs.add_(hd, alpha=tau), products, True, curvature <= 0)
         s = following
         hs.add_(hd, alpha=alpha)
         r.add_(hd, alpha=alpha / scale)

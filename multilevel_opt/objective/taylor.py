@@ -93,11 +93,13 @@ class MatrixForm:
         products: the form itself.
         matrix: (v₁, …, v_{k−2}) -> matrix of shape (n, n).
         solve: of a second form: v -> H⁻¹v where a factorization is cheap and H positive definite, else None.
+        upright: of a second form: one near it without negative curvature, for steps where H is not positive definite.
     """
 
     products: Form
     matrix: Form
     solve: Callable[[Tensor], Tensor | None] | None = None
+    upright: Callable[[], Form] | None = None
 
     def __call__(self, *v: Tensor) -> Tensor:
         return self.products(*v)

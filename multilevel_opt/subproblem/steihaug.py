@@ -1,13 +1,15 @@
 """Second-order trust-region step by truncated conjugate gradients (Steihaug 1983).
 
 A second form that can be factorized cheaply is. Where H is positive definite no iteration is needed then: Newton's step
-is the minimizer if it lies in the ball, and otherwise the dogleg (Powell 1970) leads towards it.
+is the minimizer if it lies in the ball, and otherwise the dogleg (Powell 1970) leads towards it. A form that is not
+positive definite, but knows one near it without negative curvature, is exchanged for that one: among thousands of
+elements with learned matrices some always err, and a step that follows them to the boundary is worth nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import sqrt
 
@@ -16,8 +18,10 @@ from torch import Tensor
 
 from multilevel_opt.globalization import TrustRegion
 from multilevel_opt.linalg.krylov import steihaug, to_boundary
-from multilevel_opt.objective.taylor import Taylor
+from multilevel_opt.objective.taylor import Form, Taylor
 from multilevel_opt.subproblem.base import Step
+
+ROUGH = 0.3  # forcing for a form that only stands for the true one
 
 
 @dataclass(frozen=True)
@@ -53,13 +57,24 @@ class _Ball:
         s = None if solve is None else solve(-g)
         if s is None:
             return None
-        predicted = -float(g @ s + 0.5 * (s @ self.model.forms[1](s)))
+        predicted = -0.5 * float(g @ s)  # since Bs = −g
         return (Step(s, predicted), float(torch.linalg.vector_norm(s))) if predicted > 0 else None
+
+    @cached_property
+    def upright(self) -> _Ball | None:
+        """The same with a second form near H that has no negative curvature, where there is one."""
+        turn: Callable[[], Form] | None = getattr(self.model.forms[-1], "upright", None)
+        if turn is None:
+            return None
+        near = Taylor(self.model.value, (self.model.forms[0], turn()))
+        return _Ball(near, replace(self.options, forcing=max(self.options.forcing, ROUGH)))
 
     def solve(self, globalization: TrustRegion) -> Step | None:
         if self.newton is not None:
             step, length = self.newton
             return step if length <= globalization.scalar else self._dogleg(step.s, globalization.scalar)
+        if _factorized(self.model) is not None and self.upright is not None:
+            return self.upright.solve(globalization)
         g, zero = self.model.gradient, torch.zeros_like(self.model.gradient)
         out = steihaug(
             lambda v: self.model.hvp(zero, v),
@@ -68,6 +83,8 @@ class _Ball:
             tol=min(self.options.forcing, sqrt(float(torch.linalg.vector_norm(g)))),
             max_products=self.options.max_products,
         )
+        if out.bent and self.upright is not None:
+            return self.upright.solve(globalization)
         predicted = -float(g @ out.step + 0.5 * (out.step @ out.product))
         return Step(out.step, predicted, out.on_boundary)
 
