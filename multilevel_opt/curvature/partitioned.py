@@ -21,7 +21,7 @@ from torch import Tensor
 from multilevel_opt.curvature.forms import SymmetricForm
 from multilevel_opt.curvature.partitioned_form import PartitionedForm
 from multilevel_opt.curvature.quasi_newton import QuasiNewton, check_secant
-from multilevel_opt.curvature.updates import norm
+from multilevel_opt.curvature.updates import norm, unit_pairs
 from multilevel_opt.errors import InputError, UnsupportedCombination
 from multilevel_opt.ledger import Ledger
 from multilevel_opt.objective.base import Objective
@@ -45,13 +45,13 @@ class Learned:
 
     def taught(self, s: Tensor, y: Tensor) -> Learned:
         """After steps s with gradient changes y, of shape (E, n)."""
-        length, change = norm(s), norm(y)
-        told = (length > 0) & (change > 0)  # an element that did not move has not refused anything
-        guess = change / length
-        known = guess < inf
-        if not bool(known.all()):
-            guess = torch.where(known, guess, self.guess)
-        return Learned(self.matrices.updated(s, y, told), guess, self.size)
+        s, change = unit_pairs(s, y)
+        guess = change.length
+        known = guess < inf  # an element that did not move, s = 0, has not refused anything
+        if bool(known.all()):
+            return Learned(self.matrices.absorbed(s, change, guess > 0), guess, self.size)
+        matrices = self.matrices.absorbed(s, change, known & (guess > 0))
+        return Learned(matrices, torch.where(known, guess, self.guess), self.size)
 
     def scale(self, gradient: Tensor) -> Tensor:
         """γ of elements without a pair: ‖y‖/‖s‖ of one that was refused, ‖g‖ before; zero where f is affine."""

@@ -99,7 +99,8 @@ class PartitionedForm:
 
     def upright(self) -> PartitionedForm:
         """Σ WᵢᵀL|D|LᵀWᵢ ≽ B with Bᵢ = LDLᵀ, where all elements are small: nowhere of negative curvature."""
-        return PartitionedForm([term.parts for term in self._terms], [term.upright for term in self._terms], self._like, True)
+        parts, forms = [term.parts for term in self._terms], [term.upright for term in self._terms]
+        return PartitionedForm(parts, forms, self._like, turned=True)
 
     def to_scipy(self) -> Any:
         """The matrix as ``scipy.sparse.linalg.LinearOperator``."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from multilevel_opt.curvature.forms import SymmetricForm
-from multilevel_opt.curvature.updates import Change, Pair, Update, damped, dot, norm, unit_pairs
+from multilevel_opt.curvature.updates import Change, Pair, Update, damped, norm, unit_pairs
 from multilevel_opt.errors import InputError, UnsupportedCombination
 from multilevel_opt.ledger import Ledger
 from multilevel_opt.objective.base import Objective
@@ -136,14 +136,15 @@ class QuasiNewton(ABC):
             told: bool of shape (E,), false where a refused pair is not to count as refused; None: all count.
         """
         size = s.shape[-1]
-        s, y = unit_pairs(s.reshape(-1, size), y.reshape(-1, size))
-        change = Change(y, dot(s, y), norm(y))
+        return self.absorbed(*unit_pairs(s.reshape(-1, size), y.reshape(-1, size)), told)
+
+    def absorbed(self, s: Tensor, change: Change, told: Tensor | None = None) -> Self:
+        """The same for unit steps s, (E, n), with what is known of their gradient changes."""
         known = self.store if self.store is not None else self._empty(s)
         started = self._started(known, self.update.scale(change.sy, change.length))
         pair = Pair.of(s, change, started.form.matvec(s))
         if self.damping:
-            y = damped(y, pair.c, pair.sy, pair.sc, self.damping)
-            pair = Pair.of(s, Change(y, dot(s, y), norm(y)), pair.c)
+            pair = Pair.of(s, Change.of(s, damped(change.y, pair.c, pair.sy, pair.sc, self.damping)), pair.c)
         return replace(self, store=self._kept(self._judged(known, started, s, pair, told), s))
 
     def _judged(self, known: Any, started: Any, s: Tensor, pair: Pair, told: Tensor | None) -> Any:

@@ -37,10 +37,20 @@ class Change:
     sy: Tensor
     length: Tensor
 
+    @classmethod
+    def of(cls, s: Tensor, y: Tensor) -> Change:
+        """From vectors of shape (E, n), ‖s‖ = 1."""
+        return cls(y, dot(s, y), norm(y))
+
     @cached_property
     def bounded(self) -> Tensor:
         """Whether no square overflows, bool of shape (E,)."""
         return self.length * self.length < inf
+
+    @cached_property
+    def telling(self) -> Tensor:
+        """Whether the gradient has changed and no square overflows, bool of shape (E,)."""
+        return (self.length > 0) & self.bounded
 
     @cached_property
     def weighted(self) -> Tensor:
@@ -88,6 +98,13 @@ class Pair:
     def length(self) -> Tensor:
         return self.change.length
 
+    def convex(self, tolerance: float) -> Tensor:
+        """Whether BFGS is safe, bool of shape (E,)."""
+        known: dict[float, Tensor] = self.__dict__.setdefault("_convex", {})
+        if tolerance not in known:
+            known[tolerance] = self.change.curved(tolerance) & (self.sc > 0)
+        return known[tolerance]
+
     @cached_property
     def rest(self) -> Tensor:
         """Y − Bs, shape (E, k)."""
@@ -128,7 +145,7 @@ class BFGSUpdate:
         return y * torch.where(sy > 0, y / sy, torch.ones_like(y))
 
     def admits(self, pair: Pair, tolerance: float) -> Tensor:
-        return pair.change.curved(tolerance) & (pair.sc > 0)
+        return pair.convex(tolerance)
 
     def satisfied(self, pair: Pair) -> Tensor:
         return torch.zeros_like(pair.sy, dtype=torch.bool)
@@ -152,9 +169,8 @@ class SR1Update:
 
     def admits(self, pair: Pair, tolerance: float) -> Tensor:
         rs = (pair.sy - pair.sc).abs()
-        rounding = 100 * torch.finfo(rs.dtype).eps * (pair.sy.abs() + pair.sc.abs())
-        good = (rs >= tolerance * pair.defect) & (rs > rounding) & (pair.length > 0)
-        return good & pair.change.bounded & (pair.defect * pair.defect < inf)
+        rounding = (pair.sy.abs() + pair.sc.abs()).mul_(100 * torch.finfo(rs.dtype).eps)
+        return (rs >= tolerance * pair.defect) & (rs > rounding) & pair.change.telling  # not where ‖r‖ overflows
 
     def satisfied(self, pair: Pair) -> Tensor:
         y, r = pair.length, pair.defect
@@ -176,18 +192,19 @@ class SEUpdate:
         return y
 
     def admits(self, pair: Pair, tolerance: float) -> Tensor:
-        convex = BFGSUpdate().admits(pair, tolerance)
+        convex = pair.convex(tolerance)
         return convex if bool(convex.all()) else convex | SR1Update().admits(pair, tolerance)
 
     def satisfied(self, pair: Pair) -> Tensor:
         return SR1Update().satisfied(pair)
 
     def apply(self, B: Tensor, pair: Pair, tolerance: float, where: Tensor) -> None:
-        convex = BFGSUpdate().admits(pair, tolerance) & where
-        BFGSUpdate().apply(B, pair, tolerance, convex)
-        rest = where & ~convex
-        if bool(rest.any()):
-            SR1Update().apply(B, pair, tolerance, rest)
+        convex = pair.convex(tolerance)
+        if where is convex:
+            BFGSUpdate().apply(B, pair, tolerance, convex)
+            return
+        BFGSUpdate().apply(B, pair, tolerance, convex & where)
+        SR1Update().apply(B, pair, tolerance, where & ~convex)
 
 
 def damped(y: Tensor, c: Tensor, sy: Tensor, sc: Tensor, fraction: float) -> Tensor:
@@ -232,8 +249,8 @@ def bfgs_inverse(H: Tensor, s: Tensor, y: Tensor, tolerance: float = 1e-8) -> tu
 
     H⁺ = (I − ρsyᵀ) H (I − ρysᵀ) + ρssᵀ,   ρ = 1/sᵀy
     """
-    s, y = unit_pairs(s, y)
-    sy, size = dot(s, y), norm(y)
+    s, change = unit_pairs(s, y)
+    y, sy, size = change.y, change.sy, change.length
     image = torch.bmm(H, y[..., None])[..., 0]
     cross = outer(s, image) / sy[:, None, None]
     changed = H - cross - cross.mT + ((1 + dot(y, image) / sy) / sy)[:, None, None] * outer(s, s)
@@ -246,10 +263,11 @@ def sr1_inverse(H: Tensor, s: Tensor, y: Tensor, tolerance: float = 1e-8) -> tup
     return sr1(H, y, s, tolerance)
 
 
-def unit_pairs(s: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+def unit_pairs(s: Tensor, y: Tensor) -> tuple[Tensor, Change]:
     """The pairs divided by ‖s‖, shapes (E, n); not finite where s = 0."""
     length = norm(s)[:, None]
-    return s / length, y / length
+    s = s / length
+    return s, Change.of(s, y / length)
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
@@ -278,8 +296,8 @@ def _add(B: Tensor, v: Tensor, weight: Tensor) -> None:
 
 
 def _updated(update: Update, B: Tensor, s: Tensor, y: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
-    s, y = unit_pairs(s, y)
-    pair = Pair.of(s, Change(y, dot(s, y), norm(y)), torch.bmm(B, s[..., None])[..., 0])
+    s, change = unit_pairs(s, y)
+    pair = Pair.of(s, change, torch.bmm(B, s[..., None])[..., 0])
     good, changed = update.admits(pair, tolerance), B.clone()
     update.apply(changed, pair, tolerance, good)
     good = good & torch.isfinite(changed).all(-1).all(-1)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from multilevel_opt.curvature.forms import DenseForm, all_finite, begun, elements_last, multiples, squares
 from multilevel_opt.curvature.quasi_newton import QuasiNewton, Store
-from multilevel_opt.curvature.updates import Change, Pair, dot, norm
+from multilevel_opt.curvature.updates import Change, Pair
 
 
 class Slot(NamedTuple):
@@ -32,7 +32,7 @@ class Slot(NamedTuple):
     @classmethod
     def of(cls, s: Tensor, y: Tensor) -> Slot:
         """From vectors of shape (E, n)."""
-        return cls(s, Change(y, dot(s, y), norm(y)))
+        return cls(s, Change.of(s, y))
 
 
 @dataclass(frozen=True, eq=False)

@@ -31,7 +31,8 @@ class Band:
         n: size.
         width: k, the largest distance from the diagonal.
         order: variables in the order of the rows of the band, int64 of shape (n,); None for their own.
-        source: where the diagonals (k + 1, n) find their numbers, int64: an entry, or how many there are for a zero.
+        source: where the columns of the band, (n, k + 1) in the order of LAPACK, find their numbers, int64: an entry, or
+            how many there are for a zero.
     """
 
     n: int
@@ -54,9 +55,9 @@ class Band:
         width = int(below.max(initial=0))
         if width > WIDEST:
             return None
-        source = np.full((width + 1, n), len(rows))
+        source = np.full((n, width + 1), len(rows))
         kept = np.flatnonzero(below >= 0)
-        source[below[kept], columns[kept]] = kept
+        source[columns[kept], below[kept]] = kept
         return cls(n, width, order, torch.from_numpy(source.reshape(-1)))
 
     @property
@@ -67,7 +68,7 @@ class Band:
     def solve(self, values: Tensor, v: Tensor, shift: float = 0.0) -> Tensor | None:
         """(A + σI)⁻¹v, shape (n,), for the entries of A; None where A + σI is not positive definite, or not finite."""
         whole = torch.nn.functional.pad(values, (0, 1)).index_select(0, self.source)
-        diagonals = whole.numpy().reshape(self.width + 1, self.n)
+        diagonals = whole.numpy().reshape(self.n, self.width + 1).T
         if shift:
             diagonals[0] += shift
         right = v.numpy() if self.order is None else v.numpy()[self.order]

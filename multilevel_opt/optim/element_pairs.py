@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from multilevel_opt.curvature.limited_memory import LimitedMemory
-from multilevel_opt.curvature.updates import Change, Pair, dot, norm, unit_pairs
+from multilevel_opt.curvature.updates import Pair, norm, unit_pairs
 from multilevel_opt.separable.structure import Partition
 
 
@@ -97,9 +97,8 @@ class ElementPairs:
         length, change = norm(whole), norm(y)
         told = (length > 0) & (change > 0)  # an element that did not move has not refused anything
         guess = torch.where(told & torch.isfinite(change / length), change / length, self.guess)
-        unit, y = unit_pairs(whole, y)
+        unit, difference = unit_pairs(whole, y)
         basis = self._basis(partition)
-        difference = Change(y, dot(unit, y), norm(y))
         known = self.begun_at(by.update.scale(difference.sy, difference.length))
         pair = Pair.of(unit, difference, known._times_elements(basis, unit))
         satisfied = by.update.satisfied(pair)

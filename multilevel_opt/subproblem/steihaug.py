@@ -9,7 +9,7 @@ elements with learned matrices some always err, and a step that follows them to 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from math import sqrt
 
@@ -21,7 +21,7 @@ from multilevel_opt.linalg.krylov import steihaug, to_boundary
 from multilevel_opt.objective.taylor import Form, Taylor
 from multilevel_opt.subproblem.base import Step
 
-ROUGH = 0.3  # forcing for a form that only stands for the true one
+ROUGH = 0.3  # relative residual where a form stands for another one
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Steihaug:
 
     def prepare(self, model: Taylor) -> _Ball:
         """Nothing but Newton's step is kept between radii."""
-        return _Ball(model, self)
+        return _Ball(model, self, min(self.forcing, sqrt(float(torch.linalg.vector_norm(model.gradient)))))
 
     def describe(self, model: Taylor) -> str:
         first = "" if _factorized(model) is None else "dogleg by a factorization; without one "
@@ -49,6 +49,7 @@ class Steihaug:
 class _Ball:
     model: Taylor
     options: Steihaug
+    forcing: float
 
     @cached_property
     def newton(self) -> tuple[Step, float] | None:
@@ -66,8 +67,7 @@ class _Ball:
         turn: Callable[[], Form] | None = getattr(self.model.forms[-1], "upright", None)
         if turn is None:
             return None
-        near = Taylor(self.model.value, (self.model.forms[0], turn()))
-        return _Ball(near, replace(self.options, forcing=max(self.options.forcing, ROUGH)))
+        return _Ball(Taylor(self.model.value, (self.model.forms[0], turn())), self.options, ROUGH)
 
     def solve(self, globalization: TrustRegion) -> Step | None:
         if self.newton is not None:
@@ -80,7 +80,7 @@ class _Ball:
             lambda v: self.model.hvp(zero, v),
             g,
             radius=globalization.scalar,
-            tol=min(self.options.forcing, sqrt(float(torch.linalg.vector_norm(g)))),
+            tol=self.forcing,
             max_products=self.options.max_products,
         )
         if out.bent and self.upright is not None:
