@@ -209,7 +209,7 @@ def multiples(like: Tensor, scale: Tensor) -> Tensor:
 
 
 def upright(matrix: Tensor) -> Tensor:
-    """The matrices L|D|Lᵀ ≽ B of shape (E, n, n), for B = LDLᵀ: but for rounding B itself where it is positive definite.
+    """The matrices L|D|Lᵀ ≽ B of shape (E, n, n), for B = LDLᵀ: B itself where positive definite, but for rounding.
 
     A pivot below ``PIVOT`` times the largest entry is replaced by that, so that L stays bounded (Gill & Murray 1974).
     """

@@ -31,8 +31,8 @@ class Band:
         n: size.
         width: k, the largest distance from the diagonal.
         order: variables in the order of the rows of the band, int64 of shape (n,); None for their own.
-        source: where the columns of the band, (n, k + 1) in the order of LAPACK, find their numbers, int64: an entry, or
-            how many there are for a zero.
+        source: where the columns of the band, (n, k + 1) in the order of LAPACK, find their numbers, int64: an entry,
+            or how many there are for a zero.
     """
 
     n: int

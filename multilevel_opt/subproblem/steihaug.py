@@ -38,7 +38,7 @@ class Steihaug:
 
     def prepare(self, model: Taylor) -> _Ball:
         """Nothing but Newton's step is kept between radii."""
-        return _Ball(model, self, min(self.forcing, sqrt(float(torch.linalg.vector_norm(model.gradient)))))
+        return _Ball(model, self)
 
     def describe(self, model: Taylor) -> str:
         first = "" if _factorized(model) is None else "dogleg by a factorization; without one "
@@ -49,7 +49,7 @@ class Steihaug:
 class _Ball:
     model: Taylor
     options: Steihaug
-    forcing: float
+    rough: bool = False
 
     @cached_property
     def newton(self) -> tuple[Step, float] | None:
@@ -67,7 +67,7 @@ class _Ball:
         turn: Callable[[], Form] | None = getattr(self.model.forms[-1], "upright", None)
         if turn is None:
             return None
-        return _Ball(Taylor(self.model.value, (self.model.forms[0], turn())), self.options, ROUGH)
+        return _Ball(Taylor(self.model.value, (self.model.forms[0], turn())), self.options, rough=True)
 
     def solve(self, globalization: TrustRegion) -> Step | None:
         if self.newton is not None:
@@ -80,7 +80,7 @@ class _Ball:
             lambda v: self.model.hvp(zero, v),
             g,
             radius=globalization.scalar,
-            tol=self.forcing,
+            tol=ROUGH if self.rough else min(self.options.forcing, sqrt(float(torch.linalg.vector_norm(g)))),
             max_products=self.options.max_products,
         )
         if out.bent and self.upright is not None:

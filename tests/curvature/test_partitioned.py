@@ -11,6 +11,7 @@ from torch import Tensor
 
 import multilevel_opt as mlo
 from multilevel_opt import BFGS, LBFGS, LSE, LSR1, SE, SR1, Elements, PartiallySeparable, Partitioned
+from multilevel_opt.curvature.forms import upright
 from multilevel_opt.curvature.quasi_newton import QuasiNewton
 from multilevel_opt.linalg.operator import Dense
 from problems.separable import Arwhead, ChainedRosenbrock
@@ -155,6 +156,61 @@ def test_steps_by_factors_are_those_of_conjugate_gradients_or_better_than_cauchy
     assert step.predicted == pytest.approx(float(model.value - model(step.s)), rel=1e-9)
     assert "factorization" in mlo.Steihaug().describe(model)
     assert "factorization" not in mlo.Steihaug().describe(by_products)
+
+
+def err(f: PartiallySeparable, x: Tensor) -> mlo.Taylor:
+    """A model whose elements have learned matrices of either sign."""
+    curvature, model = path(f, Partitioned(SR1()), x, [vector(f.n) for _ in range(4)])
+    lowest = min(float(torch.linalg.eigvalsh(group.matrices.store.matrix).min()) for group in curvature.known)
+    assert lowest < 0
+    assert float(torch.linalg.eigvalsh(model.hessian())[0]) < 0
+    return model
+
+
+@pytest.mark.parametrize("banded", [True, False])
+def test_a_matrix_that_errs_is_exchanged_for_one_above_it_without_negative_curvature(banded: bool) -> None:
+    concave = [Elements(g.indices, lambda u, g=g: -g.function(u)) for g in groups()[:3]]
+    f = chain(40) if banded else PartiallySeparable(concave, N)
+    model = err(f, vector(f.n))
+    B, second = model.hessian(), model.forms[1].upright()  # type: ignore[attr-defined]
+    turned = mlo.Taylor(model.value, (model.forms[0], second))
+    U = turned.hessian()
+    assert float(torch.linalg.eigvalsh(U)[0]) >= -1e-12 * float(U.abs().max())
+    assert float(torch.linalg.eigvalsh(U - B)[0]) >= -1e-10 * float(U.abs().max())
+    step = mlo.Steihaug(forcing=1e-10).prepare(model).solve(mlo.TrustRegion(radius=0.5))
+    assert step is not None
+    assert float(step.s.norm()) <= 0.5 * (1 + 1e-12)
+    assert step.predicted == pytest.approx(float(turned.value - turned(step.s)), rel=1e-9)
+    g = model.gradient
+    cauchy = -g * min(0.5 / float(g.norm()), float(g @ g) / float(g @ U @ g))
+    assert step.predicted >= float(turned.value - turned(cauchy)) * (1 - 1e-9)
+    assert step.predicted <= float(model.value - model(step.s)) * (1 + 1e-9)  # the model of B promises no less
+    plain = mlo.Taylor(model.value, (model.forms[0], model.forms[1].products))  # type: ignore[attr-defined]
+    far = mlo.Steihaug(forcing=1e-10).prepare(plain).solve(mlo.TrustRegion(radius=0.5))
+    assert far is not None
+    assert far.on_boundary  # without another form negative curvature is followed to the boundary
+
+
+def test_upright_matrices_are_those_given_where_these_are_positive_definite() -> None:
+    factor = torch.randn(7, 4, 4, dtype=torch.float64)
+    definite = factor @ factor.mT + 0.1 * torch.eye(4, dtype=torch.float64)
+    torch.testing.assert_close(upright(definite), definite, rtol=1e-10, atol=1e-10)
+    D = torch.tensor([2.0, -3.0, 0.5, -1.0], dtype=torch.float64)
+    L = factor.tril(-1) + torch.eye(4, dtype=torch.float64)
+    found = upright(L @ torch.diag(D) @ L.mT)
+    torch.testing.assert_close(found, L @ torch.diag(D.abs()) @ L.mT, rtol=1e-8, atol=1e-8)
+    awkward = torch.tensor([[[0.0, 1.0], [1.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]], dtype=torch.float64)
+    assert bool(torch.isfinite(upright(awkward)).all())
+    assert float(torch.linalg.eigvalsh(upright(awkward)[0] - awkward[0])[0]) >= -1e-8
+    assert float(upright(awkward)[1].abs().max()) < 1e-300
+
+
+def test_sr1_does_not_fail_for_single_elements_that_err() -> None:
+    """On the minimal surface a third of the steps was refused, and there were twenty times as many as of BFGS."""
+    problem = MinimalSurfaceElements(n=15)
+    stop = mlo.GradientNorm(1e-6) | mlo.MaxIterations(60)
+    found = mlo.minimize(problem.objective, problem.x0, mlo.with_curvature(mlo.TR2, mlo.CURVATURES["plsr1"]), stop=stop)
+    assert found.success
 
 
 @pytest.mark.parametrize("name", [name for name in UPDATES if name != "damped"])
