@@ -25,20 +25,17 @@ Numbers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Band:
-    """The pattern of a matrix whose entries are given as those of a sparse matrix (CSR).
+    """The pattern of a symmetric matrix, whose numbers are the columns of its lower half, (n, k + 1), as LAPACK wants them.
 
     Attributes:
         n: size.
         width: k, the largest distance from the diagonal.
         order: variables in the order of the rows of the band, int64 of shape (n,); None for their own.
-        source: where the columns of the band, (n, k + 1) in the order of LAPACK, find their numbers, int64: an entry,
-            or how many there are for a zero.
     """
 
     n: int
     width: int
     order: Numbers | None
-    source: Tensor
 
     @classmethod
     def of(cls, pattern: Any) -> Band | None:
@@ -51,24 +48,37 @@ class Band:
             place = np.empty_like(order)
             place[order] = np.arange(n)
             rows, columns = place[rows], place[columns]
-        below = rows - columns
-        width = int(below.max(initial=0))
-        if width > WIDEST:
-            return None
-        source = np.full((n, width + 1), len(rows))
-        kept = np.flatnonzero(below >= 0)
-        source[columns[kept], below[kept]] = kept
-        return cls(n, width, order, torch.from_numpy(source.reshape(-1)))
+        width = int((rows - columns).max(initial=0))
+        return None if width > WIDEST else cls(n, width, order)
+
+    def slots(self, a: Numbers, b: Numbers) -> Numbers:
+        """Where the entries of variables a and b lie among the numbers; one behind the last for a variable n."""
+        place = np.arange(self.n + 1)
+        if self.order is not None:
+            place[self.order] = np.arange(self.n)
+        first, last = np.minimum(place[a], place[b]), np.maximum(place[a], place[b])
+        found: Numbers = np.where(last == self.n, self.size, first * self.width + last)  # first (k + 1) + last − first
+        return found
+
+    @property
+    def size(self) -> int:
+        """Numbers of the band."""
+        return self.n * (self.width + 1)
 
     @property
     def flops(self) -> float:
         """Floating-point operations of one solve."""
         return float(self.n * (self.width * (self.width + 7) + 2))
 
-    def solve(self, values: Tensor, v: Tensor, shift: float = 0.0) -> Tensor | None:
-        """(A + σI)⁻¹v, shape (n,), for the entries of A; None where A + σI is not positive definite, or not finite."""
-        whole = torch.nn.functional.pad(values, (0, 1)).index_select(0, self.source)
-        diagonals = whole.numpy().reshape(self.n, self.width + 1).T
+    def solve(self, numbers: Tensor, v: Tensor, shift: float = 0.0) -> Tensor | None:
+        """(A + σI)⁻¹v, shape (n,); None where A + σI is not positive definite, or not finite.
+
+        Args:
+            numbers: of A, in the places that ``slots`` gives, shape (n(k + 1),); they are overwritten.
+            v: shape (n,).
+            shift: σ.
+        """
+        diagonals = numbers.numpy().reshape(self.n, self.width + 1).T
         if shift:
             diagonals[0] += shift
         right = v.numpy() if self.order is None else v.numpy()[self.order]

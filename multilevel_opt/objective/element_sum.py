@@ -45,7 +45,9 @@ class ElementSum:
     def solve(self, v: Tensor, shift: float = 0.0) -> Tensor | None:
         """(B + σI)⁻¹v, shape (n,); None where B has no narrow band, or B + σI is not positive definite."""
         band = self.incidence.band
-        return None if band is None else band.solve(self.matrix.values(), v, shift)
+        return (
+            None if band is None else band.solve(self.incidence.banded([block() for block in self._blocks]), v, shift)
+        )
 
     def dense(self, like: Tensor) -> Tensor:
         """The matrix, shape (n, n), in the dtype and on the device of ``like``; elements not small give n products."""

@@ -86,11 +86,32 @@ class Incidence:
 
     @cached_property
     def band(self) -> Band | None:
-        """The narrow band of the assembled matrix; None where it has none, or elements are not small, or not here."""
-        if not all(self.small) or self.tables[0].device.type != "cpu":
+        """The narrow band of the assembled matrix; None where it has none, or elements are not small, or not here.
+
+        None too where an element has a variable twice: of its matrix both halves count.
+        """
+        if not all(self.small) or self.tables[0].device.type != "cpu" or self.repeats:
             return None
         rows, columns, _ = self._pattern
         return Band.of(scipy.sparse.csr_array((columns >= 0, columns, rows), shape=(self.n, self.n)))
+
+    def banded(self, blocks: Sequence[Tensor]) -> Tensor:
+        """The numbers of Σ Uᵢᵀ Bᵢ Uᵢ within the band, for symmetric Bᵢ (E, nᵢ, nᵢ) of the batches."""
+        assert self.band is not None
+        rows = [block.movedim(0, 2).reshape(-1, block.shape[0]) for block in blocks]
+        flat = torch.cat([row.index_select(0, k).reshape(-1) for row, k in zip(rows, self._slots[1], strict=True)])
+        return flat.new_zeros(self.band.size + 1).index_add_(0, self._slots[0], flat)[:-1]
+
+    @cached_property
+    def _slots(self) -> tuple[Tensor, list[Tensor]]:
+        """Where the lower halves of all Bᵢ go in the band, and which entries of Bᵢ these are, by batches."""
+        assert self.band is not None
+        places, entries = [], []
+        for batch in self.batches:
+            (i, j), table = np.tril_indices(batch.size), batch.table.numpy().T
+            places.append(self.band.slots(table[i], table[j]).reshape(-1))
+            entries.append(torch.from_numpy(i * batch.size + j))
+        return torch.from_numpy(np.concatenate(places)), entries
 
     @property
     def nnz(self) -> int:
