@@ -25,7 +25,7 @@ Numbers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Band:
-    """The pattern of a symmetric matrix, whose numbers are the columns of its lower half, (n, k + 1), as LAPACK wants them.
+    """The pattern of a symmetric matrix, given by the columns of its lower half, (n, k + 1), as LAPACK is.
 
     Attributes:
         n: size.

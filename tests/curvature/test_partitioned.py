@@ -195,10 +195,10 @@ def test_upright_matrices_are_those_given_where_these_are_positive_definite() ->
     factor = torch.randn(7, 4, 4, dtype=torch.float64)
     definite = factor @ factor.mT + 0.1 * torch.eye(4, dtype=torch.float64)
     torch.testing.assert_close(upright(definite), definite, rtol=1e-10, atol=1e-10)
-    D = torch.tensor([2.0, -3.0, 0.5, -1.0], dtype=torch.float64)
+    pivots = torch.tensor([2.0, -3.0, 0.5, -1.0], dtype=torch.float64)
     L = factor.tril(-1) + torch.eye(4, dtype=torch.float64)
-    found = upright(L @ torch.diag(D) @ L.mT)
-    torch.testing.assert_close(found, L @ torch.diag(D.abs()) @ L.mT, rtol=1e-8, atol=1e-8)
+    found = upright(L @ torch.diag(pivots) @ L.mT)
+    torch.testing.assert_close(found, L @ torch.diag(pivots.abs()) @ L.mT, rtol=1e-8, atol=1e-8)
     awkward = torch.tensor([[[0.0, 1.0], [1.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]], dtype=torch.float64)
     assert bool(torch.isfinite(upright(awkward)).all())
     assert float(torch.linalg.eigvalsh(upright(awkward)[0] - awkward[0])[0]) >= -1e-8
