@@ -98,7 +98,7 @@ class LimitedMemory(QuasiNewton):
         return store.started(scale)
 
     def _absorbed(self, store: Any, s: Tensor, pair: Pair, admitted: Tensor) -> Any:
-        return store.learned(s, pair.change, self.update.scale(pair.sy, pair.length), self)
+        return store.learned(s, pair.change, self.update.scale(pair.sy, pair.change.length), self)
 
     def _core(self, scale: Tensor, ratio: Tensor, gram: Tensor) -> Tensor:
         """C, from γ, the ratios and the Gram matrix, by one update for each pair, oldest first."""

@@ -94,10 +94,6 @@ class Pair:
     def sy(self) -> Tensor:
         return self.change.sy
 
-    @property
-    def length(self) -> Tensor:
-        return self.change.length
-
     def convex(self, tolerance: float) -> Tensor:
         """Whether BFGS is safe, bool of shape (E,)."""
         known: dict[float, Tensor] = self.__dict__.setdefault("_convex", {})
@@ -173,7 +169,7 @@ class SR1Update:
         return (rs >= tolerance * pair.defect) & (rs > rounding) & pair.change.telling  # not where ‖r‖ overflows
 
     def satisfied(self, pair: Pair) -> Tensor:
-        y, r = pair.length, pair.defect
+        y, r = pair.change.length, pair.defect
         return (r <= 1000 * torch.finfo(y.dtype).eps * y) & (y > 0) & (y < inf)
 
     def apply(self, B: Tensor, pair: Pair, tolerance: float, where: Tensor) -> None:
@@ -200,11 +196,9 @@ class SEUpdate:
 
     def apply(self, B: Tensor, pair: Pair, tolerance: float, where: Tensor) -> None:
         convex = pair.convex(tolerance)
-        if where is convex:
-            BFGSUpdate().apply(B, pair, tolerance, convex)
-            return
         BFGSUpdate().apply(B, pair, tolerance, convex & where)
-        SR1Update().apply(B, pair, tolerance, where & ~convex)
+        if where is not convex:
+            SR1Update().apply(B, pair, tolerance, where & ~convex)
 
 
 def damped(y: Tensor, c: Tensor, sy: Tensor, sc: Tensor, fraction: float) -> Tensor:
@@ -250,11 +244,11 @@ def bfgs_inverse(H: Tensor, s: Tensor, y: Tensor, tolerance: float = 1e-8) -> tu
     H⁺ = (I − ρsyᵀ) H (I − ρysᵀ) + ρssᵀ,   ρ = 1/sᵀy
     """
     s, change = unit_pairs(s, y)
-    y, sy, size = change.y, change.sy, change.length
+    y, sy = change.y, change.sy
     image = torch.bmm(H, y[..., None])[..., 0]
     cross = outer(s, image) / sy[:, None, None]
     changed = H - cross - cross.mT + ((1 + dot(y, image) / sy) / sy)[:, None, None] * outer(s, s)
-    good = (sy > tolerance * size) & torch.isfinite(size * size) & torch.isfinite(changed).all(-1).all(-1)
+    good = change.curved(tolerance) & torch.isfinite(changed).all(-1).all(-1)
     return torch.where(good[:, None, None], changed, H), good
 
 

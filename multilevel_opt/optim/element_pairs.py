@@ -115,14 +115,14 @@ class ElementPairs:
 
     def _pushed(self, partition: Partition, s: Tensor, pair: Pair, taken: Tensor, by: LimitedMemory) -> ElementPairs:
         """With the newest pair in the elements that take it, and all cores made anew."""
-        direction = torch.where(taken[:, None], pair.y / pair.length[:, None], 0.0)
-        newest = torch.where(taken, pair.length, 0.0)
+        direction = torch.where(taken[:, None], pair.y / pair.change.length[:, None], 0.0)
+        newest = torch.where(taken, pair.change.length, 0.0)
         changed = replace(
             self,
             steps=torch.cat([self.steps[1:], s[None]]),
             changes=torch.cat([self.changes[:, 1:], direction[:, None]], 1),
             ratio=torch.cat([self.ratio[:, 1:], newest[:, None]], 1),
-            scale=torch.where(taken, by.update.scale(pair.sy, pair.length), self.scale),
+            scale=torch.where(taken, by.update.scale(pair.sy, pair.change.length), self.scale),
         )
         basis = changed._basis(partition)
         return replace(changed, core=by._core(changed.scale, changed.ratio, torch.bmm(basis, basis.mT)))
