@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from multilevel_opt.study.compare import Comparison, compare
-from multilevel_opt.study.groups import Arrangement, Group
+from multilevel_opt.study.groups import Arrangement, Group, without_targets
 from multilevel_opt.study.table import Column, Table
 
 NAMES = ("flops", "seconds")
@@ -54,7 +54,7 @@ def _said(flops: Comparison, seconds: Comparison) -> str:
 
 
 def _each(study: Arrangement) -> Iterator[tuple[Group, str, dict[str, Comparison]]]:
-    for group in study.groups:
+    for group in () if without_targets(study) else study.groups:
         for method in study.methods:
             if study.reference in group.runs and method in group.runs and method != study.reference:
                 yield group, method, {name: against(group, str(study.reference), method, name) for name in NAMES}

@@ -47,6 +47,11 @@ def cost(record: Record, name: str) -> float | None:
     return None if uncounted else inf
 
 
+def spent(record: Record, name: str) -> float | None:
+    """What a run cost, whether or not it reached a target; ∞ where it failed, None where nobody counted."""
+    return inf if record.get("error") else COSTS[name](record)
+
+
 def value(record: Record, name: str) -> float | None:
     """A number of a record; None where there is none."""
     return _measured(record, name)
@@ -111,6 +116,12 @@ class Arrangement:
     groups: tuple[Group, ...]
     methods: tuple[str, ...]
     reference: str | None
+
+
+def without_targets(study: Arrangement) -> bool:
+    """Whether no run had a target, or ended in any other way than with its budget or an error."""
+    records = [record for group in study.groups for runs in group.runs.values() for record in runs.values()]
+    return not any(record.get("target") or solved(record) for record in records)
 
 
 def arrange(records: Iterable[Record], reference: str | None = None, named: Sequence[str] = ()) -> Arrangement:

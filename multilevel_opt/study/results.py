@@ -2,16 +2,29 @@
 
 save = flops of the reference method / flops of the method, both to the same target from the same start; beside it
 stands the ratio of seconds, set-up included. A run that missed its target costs ∞: save is 0 where only the
-reference reached the target, ∞ where only the method did, and undefined where neither did.
+reference reached the target, ∞ where only the method did, and undefined where neither did. A study without targets
+whose runs all used up their budgets, as in training, has neither: its tables tell what the runs spent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from math import inf, isfinite
 from typing import Any
 
-from multilevel_opt.study.groups import COSTS, Arrangement, Group, Record, arrange, cost, solved, value
+from multilevel_opt.study.groups import (
+    COSTS,
+    Arrangement,
+    Group,
+    Record,
+    arrange,
+    cost,
+    solved,
+    spent,
+    value,
+    without_targets,
+)
 from multilevel_opt.study.published import Published, ends_and_middle, middle_and_ends
 from multilevel_opt.study.spread import Spread, spread
 from multilevel_opt.study.table import Column, Table, joined
@@ -22,6 +35,8 @@ NOTE = (
     "Median [lower quartile, upper quartile] over the runs. A run that missed its target counts as ∞ iterations, "
     "flops and seconds, and is never left out."
 )
+SPENT = "Median [lower quartile, upper quartile] over the runs, which had no target and ended with their budget."
+OF_TARGETS = ("solved", "save", "save_seconds")
 NOTHING = (None, None, None)
 SAVE = (
     "save: flops of {0} over those of the method from the same start, minimum – median – maximum; seconds: the same "
@@ -47,10 +62,12 @@ def results_table(study: Arrangement, published: Sequence[Published] = ()) -> Ta
 
 def result_table(group: Group, study: Arrangement, published: Sequence[Published] = ()) -> Table:
     """The methods of one group, with published figures below ours."""
-    measure = error_measure(group)
-    tested = _tested(study)
+    measure, tested = error_measure(group), _tested(study)
+    price = spent if without_targets(study) else cost
     ours = [
-        _row(group, method, [measure, *tested], study.reference) for method in study.methods if method in group.runs
+        _row(group, method, [measure, *tested], study.reference, price)
+        for method in study.methods
+        if method in group.runs
     ]
     theirs = [row for row in published if row.belongs_to(group.problem, group.everything)]
     columns = (
@@ -67,7 +84,8 @@ def result_table(group: Group, study: Arrangement, published: Sequence[Published
     notes = (NOTE, *([SAVE.format(study.reference)] if study.reference else []), *_sources(theirs))
     title = f"{group.title}: to {group.aim}" if group.aim else group.title
     unknown = (NOTHING,) * len(tested)
-    return Table(title, columns, (*ours, *((*_published_row(row), *unknown) for row in theirs)), notes)
+    whole = Table(title, columns, (*ours, *((*_published_row(row), *unknown) for row in theirs)), notes)
+    return replace(whole.without(OF_TARGETS), notes=(SPENT, *_sources(theirs))) if without_targets(study) else whole
 
 
 def error_measure(group: Group) -> str:
@@ -87,9 +105,15 @@ def saves(group: Group, method: str, reference: str | None, name: str) -> Spread
     )
 
 
-def _row(group: Group, method: str, measures: Sequence[str], reference: str | None) -> tuple[tuple[Any, ...], ...]:
+def _row(
+    group: Group,
+    method: str,
+    measures: Sequence[str],
+    reference: str | None,
+    price: Callable[[Record, str], float | None],
+) -> tuple[tuple[Any, ...], ...]:
     records = list(group.runs[method].values())
-    spent = {name: _quartiles([cost(record, name) for record in records]) for name in COSTS}
+    costs = {name: _quartiles([price(record, name) for record in records]) for name in COSTS}
     found = [saves(group, method, reference, name) for name in ("flops", "seconds")]
     error = _quartiles([_error(record, measures[0]) for record in records])
     tested = [_quartiles([value(record, name) for record in records]) for name in measures[1:]]
@@ -97,11 +121,11 @@ def _row(group: Group, method: str, measures: Sequence[str], reference: str | No
     return (
         (method,),
         (sum(map(solved, records)), len(records)),
-        spent["iterations"],
+        costs["iterations"],
         error,
         *ratios,
-        spent["flops"],
-        spent["seconds"],
+        costs["flops"],
+        costs["seconds"],
         *tested,
     )
 

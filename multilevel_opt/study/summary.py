@@ -25,7 +25,7 @@ from multilevel_opt.checkpoint import written
 from multilevel_opt.errors import InputError
 from multilevel_opt.study.comparisons import comparison_table, sentences
 from multilevel_opt.study.courses import course_plots
-from multilevel_opt.study.groups import Arrangement, Record, arrange, solved
+from multilevel_opt.study.groups import Arrangement, Record, arrange, solved, without_targets
 from multilevel_opt.study.growth import growth_table, order_table
 from multilevel_opt.study.page import encoded, render
 from multilevel_opt.study.plot import DARK, Plot, draw, pdf, png
@@ -135,11 +135,12 @@ def missed_table(study: Arrangement) -> Table:
         Column("seeds", "seeds"),
         Column("reason", "reason"),
     )
+    budgeted = without_targets(study)  # nothing was missed then, unless it failed
     found: dict[tuple[str, str, str, str], list[Record]] = {}
     for group in study.groups:
         for method, runs in group.runs.items():
             for record in runs.values():
-                if not solved(record):
+                if record.get("error") or not (solved(record) or budgeted):
                     key = group.title, method, _status(record), str(record.get("error") or "")
                     found.setdefault(key, []).append(record)
     of = {(group.title, method): len(runs) for group in study.groups for method, runs in group.runs.items()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from typing import Any
@@ -148,7 +148,13 @@ class Table:
 
     def filled(self) -> Table:
         """The table without the columns in which no row has anything."""
-        kept = [k for k in range(len(self.columns)) if any(_is_told(row[k]) for row in self.rows)]
+        return self._kept([k for k in range(len(self.columns)) if any(_is_told(row[k]) for row in self.rows)])
+
+    def without(self, keys: Collection[str]) -> Table:
+        """The table without some columns."""
+        return self._kept([k for k, column in enumerate(self.columns) if column.key not in keys])
+
+    def _kept(self, kept: Sequence[int]) -> Table:
         columns = tuple(self.columns[k] for k in kept)
         return replace(self, columns=columns, rows=tuple(tuple(row[k] for k in kept) for row in self.rows))
 

@@ -9,6 +9,7 @@ from multilevel_opt.study.groups import arrange
 from multilevel_opt.study.growth import cost_growth, families, growth_table, order_table, size_of
 from multilevel_opt.study.published import Published
 from multilevel_opt.study.results import result_tables, results_of, saves
+from multilevel_opt.study.summary import missed_table
 from multilevel_opt.study.table import Table
 from tests.references.studies import failed, record
 
@@ -31,6 +32,23 @@ def test_a_table_counts_failures_as_infinite() -> None:
     assert found["LM"]["seconds"] == (8.0, 4.0, inf)
     assert found["RLM"]["flops"] == (8e6, 3e6, inf)
     assert found["LM"]["error"] == (1e-3, 1e-3, 0.5)
+
+
+def test_without_targets_a_table_tells_what_runs_spent_and_none_is_missed() -> None:
+    runs = [record(m, s, None, target={}, seconds=s + 1.0) for m in ("Adam", "K-BFGS") for s in range(3)]
+    study = arrange([*runs, failed("SGD", 0, target={})])
+    (table,) = result_tables(study)
+    found = rows(table)
+    assert found["Adam"]["seconds"] == (2.0, 1.5, 2.5)
+    assert found["Adam"]["iterations"] == (20.0, 20.0, 20.0)
+    assert found["SGD"]["seconds"] == (inf, inf, inf)
+    assert not {"solved", "save", "save_seconds"} & found["Adam"].keys()
+    assert "target" not in table.notes[0].replace("no target", "")
+    assert [row[1] for row in missed_table(study).rows] == [("SGD",)]
+    assert not comparison_table(study).rows
+    assert not sentences(study)
+    (usual,) = result_tables(arrange([*runs, record("LM", 0, 1.0, target={})]))  # one that converged by itself
+    assert rows(usual)["Adam"]["seconds"] == (inf, inf, inf)
 
 
 def test_save_is_the_ratio_of_costs_from_the_same_start_and_zero_where_only_the_reference_succeeds() -> None:
