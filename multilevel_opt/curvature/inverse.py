@@ -28,7 +28,7 @@ class InversePairs:
 
     Attributes:
         count: pairs held.
-        scale: γ; 1 without pairs.
+        scale: γ; where it is that of the newest pair, 1 without pairs.
     """
 
     def __init__(self, memory: int, scale: float | None = None) -> None:
@@ -38,7 +38,7 @@ class InversePairs:
         self.clear()
 
     def clear(self) -> None:
-        """Drop all pairs: H = I."""
+        """Drop all pairs: H = γ I, with γ = 1 where it is that of the newest pair."""
         self.count, self.scale, self._next = 0, self.fixed or 1.0, 0
         self._rows: Tensor | None = None  # shape (2, m, n): S and Y, in slots
         self._sy = torch.zeros(self.memory, self.memory, dtype=torch.float64)
@@ -63,7 +63,7 @@ class InversePairs:
     def product(self, v: Tensor, out: Tensor | None = None) -> Tensor:
         """H v for v of shape (n,) or (n, k); written to ``out`` where a tensor is given, which v must not overlap."""
         if self._rows is None:
-            return v.clone() if out is None else out.copy_(v)
+            return torch.mul(v, self.scale, out=out)
         order = self._order()
         both = (self._rows @ v).double().cpu()[:, order]
         sy, yy = self._sy[order][:, order], self._yy[order][:, order]

@@ -5,6 +5,9 @@ Neither factor is ever inverted after the start. With means over a batch at both
     G⁻¹   BFGS with  s = mean(a⁺) − mean(a),  y = mean(∂ℓ/∂a⁺) − mean(∂ℓ/∂a),  both averaged over steps, doubly damped
     A⁻¹   BFGS with  s = A⁻¹ mean(ĥ),         y = (A + √λ I) s                  ("Hessian action")
 
+A⁻¹ starts as (A + √λ I)⁻¹. Nothing is known of G before the first pair, so that G⁻¹ starts as (0 + √λ I)⁻¹, and stays
+that where no step has led. From the published I, steps in the many directions of small curvature are √λ times as long.
+
 ``KBFGS`` keeps G⁻¹ as a matrix, ``KBFGSL`` as pairs: less memory where a layer has more than 2p outputs. The second
 evaluation of the batch, which the pairs need, also gives the gain ratio of the step.
 """
@@ -76,6 +79,7 @@ class KBFGS(Kronecker):
         damping: λ.
         mu: μ₁ of the damping of s, in (0, 1).
         pair_damping: how y is damped, a key of ``DAMPINGS``: "shift", or "powell" as published.
+        start: γ of the first inverse γ I of G; None for that of its part of λ, 1/√λ for a linear layer; 1 as published.
         every: the second evaluation, with the pairs and the gain ratio, in every so many steps.
         **options: as for ``Kronecker`` and ``Safe``. ``momentum`` is also the weight of the past in the mean pair.
 
@@ -91,6 +95,7 @@ class KBFGS(Kronecker):
         *,
         mu: float = 0.2,
         pair_damping: str = "shift",
+        start: float | None = None,
         every: int = 1,
         **options: Any,
     ) -> None:
@@ -98,12 +103,14 @@ class KBFGS(Kronecker):
             raise InputError(f"unknown pair_damping {pair_damping!r}: choose one of {', '.join(DAMPINGS)}")
         if not (0 < mu < 1 and every >= 1):
             raise InputError(f"mu={mu}, every={every} are out of range: give 0 < mu < 1 and every >= 1")
-        self.mu, self.pair_damping, self.every = mu, pair_damping, every
+        if start is not None and not 0 < start < float("inf"):
+            raise InputError(f"start={start} is out of range: give a positive number, or None")
+        self.mu, self.pair_damping, self.start, self.every = mu, pair_damping, start, every
         super().__init__(parameters, lr, damping, **options)
 
-    def first_inverse(self, like: Tensor) -> Inverse:
-        """G⁻¹ before the first pair: the identity of the size of ``like``."""
-        return InverseMatrix(torch.eye(len(like), dtype=like.dtype, device=like.device))
+    def first_inverse(self, like: Tensor, scale: float) -> Inverse:
+        """G⁻¹ before the first pair: ``scale`` times the identity of the size of ``like``."""
+        return InverseMatrix(torch.eye(len(like), dtype=like.dtype, device=like.device).mul_(scale))
 
     @property
     def looks_again(self) -> bool:
@@ -121,8 +128,9 @@ class KBFGS(Kronecker):
             mean_square(seen, past, self._factors[k].a)
             return
         second, zero = mean_square(seen), torch.zeros_like(seen.output)
-        inverse = InverseMatrix(inverted(second, self.roots(seen.positions)[0]))
-        self._factors[k] = _Factors(second, inverse, self.first_inverse(zero), zero, zero.clone())
+        root_a, root_g = self.roots(seen.positions)
+        first = self.first_inverse(zero, 1 / root_g if self.start is None else self.start)
+        self._factors[k] = _Factors(second, InverseMatrix(inverted(second, root_a)), first, zero, zero.clone())
 
     def preconditioned(self, k: int, matrix: Tensor) -> Tensor:
         factors = self._factors[k]
@@ -175,7 +183,7 @@ class KBFGS(Kronecker):
         self._factors = {}
         for k, held in memory["layers"].items():
             a, s, y = (held[name].clone() for name in ("a", "s", "y"))
-            factors = _Factors(a, InverseMatrix(a), self.first_inverse(s), s, y)
+            factors = _Factors(a, InverseMatrix(a), self.first_inverse(s, 1.0), s, y)
             factors.a_inverse.restore(held["a_inverse"])
             factors.g_inverse.restore(held["g_inverse"])
             self._factors[int(k)] = factors
@@ -201,6 +209,6 @@ class KBFGSL(KBFGS):
         self.memory_size = memory_size
         super().__init__(parameters, lr, damping, **options)
 
-    def first_inverse(self, like: Tensor) -> Inverse:
+    def first_inverse(self, like: Tensor, scale: float) -> Inverse:
         wide = len(like) > 2 * self.memory_size
-        return InversePairs(self.memory_size, scale=1.0) if wide else super().first_inverse(like)
+        return InversePairs(self.memory_size, scale) if wide else super().first_inverse(like, scale)

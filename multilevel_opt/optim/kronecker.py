@@ -25,8 +25,8 @@ from multilevel_opt.optim.layers import Layer, Pass, layers_of, watched
 from multilevel_opt.optim.safe import Closure, Parameters, Safe, Value
 
 RAISE, RELAX = 2.0, 0.7  # of the damping after a step that was taken back, and after one whose gain ratio is not POOR
-POOR = 0.25
-SLOWER = 0.25  # of the pace after a step that was taken back
+POOR, GOOD = 0.25, 0.5
+SLOWER, FASTER = 0.25, 2.0**0.1  # of the pace after a step that was taken back, and after one whose gain ratio is GOOD
 HIGHEST = 1e8
 PATIENCE = 3  # so many steps taken back in a row, and what was learned is dropped
 
@@ -50,8 +50,8 @@ class Kronecker(Safe):
         decay: weight of the past in A.
         weight_decay: τ, of the term τ/2 ‖w‖² that is added to the loss for the direction.
         adaptive: judge every step by the same samples: where their loss is not finite, or rises half of the way back to
-            the first losses, the step is taken back, the next ones are shorter and λ is raised, to fall again with good
-            gain ratios.
+            the first losses, the step is taken back, the next ones are shorter and λ is raised, until the gain ratios
+            are good again.
         **options: as for ``Safe``.
 
     Raises:
@@ -258,9 +258,11 @@ class Kronecker(Safe):
         return {"reason": reason, "accepted": False, "damping": self.damping}
 
     def _adapt(self, ratio: float) -> None:
-        """λ falls back to its first value."""
+        """λ falls back to its first value, and the pace grows."""
         if self.adaptive and ratio > POOR:
             self.damping = max(self.initial_damping, RELAX * self.damping)
+        if self.adaptive and ratio > GOOD:
+            self.pace = min(1.0, FASTER * self.pace)
 
 
 def inverted(matrix: Tensor, shift: float) -> Tensor:
