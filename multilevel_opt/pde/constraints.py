@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from multilevel_opt.errors import ShapeError
-from multilevel_opt.pde.derivatives import channels_of
+from multilevel_opt.pde.derivatives import channels_at
 from multilevel_opt.pde.terms import VALUE, Needs, Term, order_of, partial
 
 Transform = Callable[[Tensor, Tensor], Tensor]
@@ -82,7 +82,7 @@ def is_affine(transform: Transform, z: Tensor, outputs: int) -> bool:
 def linear(transform: Transform, z: Tensor, needs: Needs, outputs: int) -> Linear:
     """The fixed map of an affine transform at the points z (m, d), for the terms of ``needs``."""
     inner = required(needs)
-    shift = channels_of(lambda y: transform(y, y.new_zeros(len(y), outputs)), z, inner)
+    shift = channels_at(lambda y: transform(y, y.new_zeros(len(y), outputs)), z, inner)
     columns = []
     for k in range(outputs):
 
@@ -90,7 +90,7 @@ def linear(transform: Transform, z: Tensor, needs: Needs, outputs: int) -> Linea
             zero = y.new_zeros(len(y), outputs)
             return transform(y, torch.cat([zero[:, :k], torch.ones_like(y[:, :1]), zero[:, k + 1 :]], dim=1))
 
-        columns.append(channels_of(raised, z, inner) - shift)
+        columns.append(channels_at(raised, z, inner) - shift)
     factor = torch.stack(columns, dim=-1)  # (C, m, K', K)
     c, m, k_out, _ = factor.shape
     matrix = z.new_zeros(m, len(needs.terms), k_out, c, outputs)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from multilevel_opt.pde import MLP, Block, Columns, Field, Fourier, Frame, Network, PDEResidual, Several
 from multilevel_opt.pde.activations import ACTIVATIONS, activation
-from multilevel_opt.pde.derivatives import channels_of
+from multilevel_opt.pde.derivatives import channels_at, channels_of
 from multilevel_opt.pde.jets import partitions, rules_of
 from multilevel_opt.pde.sites import Transformed
 from multilevel_opt.pde.terms import VALUE, Needs, laplacian, partial
@@ -111,3 +111,15 @@ def test_the_sixth_derivative_of_tanh_is_that_of_mpmath() -> None:
     expected = float(mpmath.diff(mpmath.tanh, mpmath.mpf("0.37"), 6))
     found = activation("tanh").derivatives(torch.tensor(0.37, dtype=torch.float64), 6)[6]
     assert float(found) == pytest.approx(expected, rel=1e-10)
+
+
+def test_reverse_sweeps_give_the_same_channels_as_forward_ones() -> None:
+    needs = Needs((((),), ((0,),), ((0, 0), (1, 1)), ((0, 1),), ((1, 0, 0),)))
+    z = torch.rand(7, 2, dtype=torch.float64) + 0.1
+
+    def f(y: torch.Tensor) -> torch.Tensor:
+        return torch.stack([y[:, 0] * y[:, 1] ** 3, torch.sin(y[:, 0]) * y[:, 1], torch.ones_like(y[:, 0])], dim=1)
+
+    assert torch.allclose(channels_at(f, z, needs), channels_of(f, z, needs), atol=1e-13)
+    constant = channels_at(lambda y: y.new_ones(len(y), 1), z, needs)
+    assert torch.equal(constant[1:], torch.zeros_like(constant[1:]))
