@@ -52,11 +52,11 @@ ENTRIES: dict[str, Entry] = {
 PROBLEMS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "poisson 1-D, nu=20": ("poisson", {"nu": 20.0, "width": 64, "points": 200}),
     "helmholtz 1-D, nu=10": ("helmholtz", {"nu": 10.0, "width": 64, "points": 200}),
-    "poisson 2-D, k=2": ("poisson", {"dim": 2, "k": 2}),
-    "helmholtz 2-D, (1, 4)": ("helmholtz", {"dim": 2}),
+    "poisson 2-D, k=2": ("poisson", {"dim": 2, "k": 2, "width": 100}),
+    "helmholtz 2-D, (1, 4)": ("helmholtz", {"dim": 2, "depth": 2, "width": 26, "points": 1000}),
     "burgers": ("burgers", {}),
     "reaction, rho=5": ("reaction", {}),
-    "convection, beta=5": ("convection", {"beta": 5.0}),
+    "convection, beta=5": ("convection", {"beta": 5.0, "depth": 3, "slabs": 1}),
 }
 
 
@@ -77,9 +77,9 @@ def main() -> None:
 
 
 def ours(problem: mlo.PDEProblem, entry: Entry, target: float, cap: float) -> dict[str, Any]:
-    """A method of ours; measuring errors is not timed, as it is not for the others."""
+    """A method of ours; measuring errors is not timed, as it is not for the others. Held-out residuals are."""
     timed = Timed(problem, target, cap)
-    vars(problem)["metrics"] = {}
+    vars(problem)["metrics"] = {"held_out": problem.held_out}
 
     def look(event: Any, x: Tensor) -> bool:
         with contextlib.suppress(watch.Ended):

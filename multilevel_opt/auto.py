@@ -3,17 +3,18 @@
 ``RULES`` are tried in order, and the first that applies says why. A rule costs a few evaluations of the residual at
 most, and no clock is asked, so that the same problem always gets the same method, also when a run is resumed.
 
-The rule for the output layer tries the step of ``output_layer`` on a sample of the rows, with its tests and limits:
-twice as many rows as that layer has parameters. It applies where the step meets a target, or leaves nothing but
-rounding: from a point that is merely good, training goes on more slowly than from the start (docs/how-to-choose.md).
-Where it has more parameters than there are rows, it can interpolate them, and the sample would be the step itself.
+The rule for the output layer makes a start of random features (``random_features.py``) and takes it where, at rows that
+were not trained on, it leaves a third of the share of the residual that a target allows for the error, or nothing but
+rounding. From a point that is merely good, training often goes on more slowly than from the start of the problem
+(docs/how-to-choose.md), so such a start is only tried: where it does not meet the target as it is, the run begins at
+that of the problem. An exact solution, where a problem knows one, is not looked at for the choice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -25,13 +26,14 @@ from multilevel_opt.errors import NonFiniteError, UnsupportedCombination
 from multilevel_opt.ledger import Ledger
 from multilevel_opt.methods import default_method
 from multilevel_opt.objective.least_squares import LeastSquares
-from multilevel_opt.output_layer import OutputLayer, affine, output_parameters
+from multilevel_opt.output_layer import ROUNDING, affine, output_parameters
 from multilevel_opt.problem import Problem
-from multilevel_opt.variants import LM
+from multilevel_opt.random_features import Found, random_features
 
 AUTO = "auto"
-SAMPLE = 2  # rows tried for every parameter of the output layer
-ROUNDING = 1e-9  # of the norm of the residual: what is left where the output layer solves the equation
+PROMISING = 1e-2  # share of the residual from which on a start is tried
+RELATIVE = ("relative_l2", "rmse")  # targets that are shares of the solution, if that is of order one
+SAFE = 0.3  # share of the residual for every share of the solution: errors were at most three times as large
 MANY = 2000  # rows from which on levels of fewer rows may pay,
 RATIO = 3  # if there are so many for every unknown (docs/how-to-choose.md, "Fewer points first")
 
@@ -44,11 +46,15 @@ class Choice:
         method: a key of ``METHODS`` or ``TRAINERS``.
         why: in words.
         flops: spent on choosing.
+        start: where the method starts, in place of the start of the problem; None: there.
+        tentative: where ``start`` does not meet the target, the run begins at that of the problem.
     """
 
     method: str
     why: str
     flops: float = 0.0
+    start: Tensor | None = field(default=None, compare=False, repr=False)
+    tentative: bool = False
 
     def told(self) -> dict[str, str]:
         """What the record says of it."""
@@ -99,19 +105,37 @@ class Case:
         """m, of a network."""
         return 0 if self.network is None else self.network.residuals(self.x).numel()
 
-    def met(self, x: Tensor) -> str:
-        """The error measures that meet a target at x, with their values."""
-        errors = set(self.until) & set(self.problem.metrics) - set(getattr(self.problem, "rising", ()))
-        found = {name: self.problem.metrics[name](x) for name in sorted(errors)}
-        return ", ".join(f"{name} {value:.1e}" for name, value in found.items() if value <= self.until[name])
+    @cached_property
+    def features(self) -> Found | None:
+        """A start of random features, where the residual is affine in the output layer."""
+        f = self.network
+        own = None if f is None or f.layout is None else output_parameters(f.layout)
+        if f is None or own is None or not affine(f, self.x, own):
+            return None
+        with suppress(NonFiniteError, UnsupportedCombination):
+            return random_features(f, self.x, own, self.problem.metrics.get("held_out"), self.tolerance)
+        return None
+
+    @property
+    def tolerance(self) -> float:
+        """The share of the residual at held-out rows from which on a start is taken."""
+        allowed = [SAFE * self.until[name] for name in RELATIVE if name in self.until]
+        return max([ROUNDING, *allowed])
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One line of the table: a method, and a function that says why a case gets it, or nothing where it does not."""
+    """One line of the table.
+
+    Attributes:
+        method: what it gives.
+        why: says why a case gets it, or nothing where it does not.
+        looks: whether a start of random features is looked for.
+    """
 
     method: str
     why: Callable[[Case], str]
+    looks: bool = True
 
 
 def choose(
@@ -135,11 +159,11 @@ def choose(
     if own is not None:
         return Choice(own, "the problem names it")
     case = Case(problem, until or {}, curvature, memory)
-    for rule in RULES:
-        why = rule.why(case)
-        if why:
-            return Choice(rule.method, why, case.ledger.flops)
-    return Choice("lm", "it has a residual", case.ledger.flops)
+    rule, why = next((rule, why) for rule in RULES if (why := rule.why(case)))
+    found = case.features if rule.looks else None
+    if found is None or not found.share <= max(case.tolerance, PROMISING):
+        return Choice(rule.method, why, case.ledger.flops)
+    return Choice(rule.method, why, case.ledger.flops, found.x, rule.why is not _features)
 
 
 def usual_method(problem: Problem) -> str:
@@ -158,30 +182,10 @@ def _plain(case: Case) -> str:
 
 
 def _features(case: Case) -> str:
-    """Whether the output layer alone solves the equation at the start."""
-    f = case.network
-    own = None if f is None or f.layout is None else output_parameters(f.layout)
-    if f is None or own is None:
+    found = case.features
+    if found is None or not found.share <= case.tolerance:
         return ""
-    with suppress(NonFiniteError, UnsupportedCombination):
-        if case.rows <= own.numel():
-            fewer = f"it is linear in the output layer, whose {own.numel()} parameters can fit {case.rows} rows"
-            return fewer if affine(f, case.x, own) else ""
-        sample = _sampled(f, case.x, SAMPLE * own.numel() / case.rows)
-        before = LM.init(sample, case.x)
-        after, _ = OutputLayer().step(sample, before, LM.order, None)
-        share = (after.loss / before.loss) ** 0.5 if after.moved else 1.0
-        reached = case.met(after.x) if after.moved else ""
-        if reached or share <= ROUNDING:
-            return f"solving for the output layer alone brings {reached or f'the residual to {share:.0e} of its norm'}"
-    return ""
-
-
-def _sampled(f: LeastSquares, x: Tensor, fraction: float) -> LeastSquares:
-    """The same function on a fraction of its rows of every kind."""
-    strips = f.residual.strips(x)
-    few = f.residual.sampled([strip.order[: strip.kept(fraction)] for strip in strips], strips)
-    return LeastSquares(few, ledger=f.ledger)
+    return f"it starts from random features, which leave {found.share:.0e} of the residual at held-out points"
 
 
 def _many_rows(case: Case) -> str:
@@ -190,8 +194,9 @@ def _many_rows(case: Case) -> str:
 
 
 RULES: tuple[Rule, ...] = (
-    Rule("tr2", _no_residual),
-    Rule("lm", _plain),
-    Rule("lm-features", _features),
+    Rule("tr2", _no_residual, looks=False),
+    Rule("lm", _plain, looks=False),
+    Rule("lm", _features),
     Rule("rows", _many_rows),
+    Rule("lm", lambda case: "it has a residual"),
 )

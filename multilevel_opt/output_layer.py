@@ -9,14 +9,15 @@ parameters are kept short by the curvature of the hidden layers. Three things ma
   without it they grow to 1e6 and more, and training cannot go on from there,
 * where points are held out, the residual there has to fall as well.
 
-At the start this is the method of random features (Huang, Zhu & Siew 2006); later it is a step of variable projection
-(Golub & Pereyra 1973). It is taken only where it nearly solves the problem: from features that fit badly, and from
-output weights that fit them as well as they can, training goes on more slowly than from the point it was at.
+At the start it is the method of random features, whose steepness is tried as well (``random_features.py``); later it is
+a step of variable projection (Golub & Pereyra 1973). It is taken only where it nearly solves the problem: from features
+that fit badly, and from output weights that fit them as well as they can, training goes on more slowly than from the
+point it was at.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -29,11 +30,12 @@ from multilevel_opt.linalg.orthogonal import OrthogonalSystem
 from multilevel_opt.objective.base import Objective
 from multilevel_opt.objective.layout import Layout
 from multilevel_opt.objective.least_squares import LeastSquares
+from multilevel_opt.random_features import Judge, random_features
 from multilevel_opt.state import Outcome, State
 from multilevel_opt.subproblem.base import Step
 
-Judge = Callable[[Tensor], float]
 NEVER = 2**62  # Taylor steps to wait where the residual is not affine
+ROUNDING = 1e-9  # of the residual at held-out rows: what is left where the output layer solves the equation
 SAME = 1e3  # roundings by which an affine residual may fail to be one
 DECADES = 2.0  # between two ridges that are tried
 
@@ -68,8 +70,10 @@ class OutputLayer:
         own, what = self._found(f, state)
         if own is None:
             return replace(state, wait=NEVER, interval=NEVER), Outcome(0.0, 0, what)
+        if state.visits == 1:
+            return self._started(f, state, own, order, judge)
         before = float("inf") if judge is None else judge(state.x)
-        steps = self._steps(state, own, f.ledger, (self.first if state.visits == 1 else self.later) * state.loss)
+        steps = self._steps(state, own, f.ledger, self.later * state.loss)
         if not steps:
             return state, Outcome(0.0, 0, "the output layer alone does not lower the loss enough")
         for tried, step in enumerate(steps[: self.tries], start=1):
@@ -77,6 +81,20 @@ class OutputLayer:
                 state, trial, note = attempt(f, state, step, order, likely=True)
                 return state, Outcome(trial.ratio, tried, note)
         return state, Outcome(0.0, len(steps), "no solution for the output layer lowers the held-out residual")
+
+    def _started(
+        self, f: Objective, state: State, own: Tensor, order: int, judge: Judge | None
+    ) -> tuple[State, Outcome]:
+        """The start by random features, where it nearly solves the problem."""
+        assert isinstance(f, LeastSquares)
+        found = random_features(f, state.x, own, judge, ROUNDING)
+        loss = 0.5 * float(f.residuals(found.x).square().sum())
+        if not loss <= self.first * state.loss:
+            return state, Outcome(0.0, 0, "the output layer alone does not lower the loss enough")
+        if not found.share < 1.0:
+            return state, Outcome(0.0, 0, "no solution for the output layer lowers the held-out residual")
+        state, trial, note = attempt(f, state, Step(found.x - state.x, state.loss - loss), order, likely=True)
+        return state, Outcome(trial.ratio, 1, note or f"first layer times {found.factor:g}")
 
     def _found(self, f: Objective, state: State) -> tuple[Tensor | None, str]:
         """The places of the output layer, or None and why there are none; linearity is looked at once."""

@@ -8,9 +8,8 @@ is no method of its own: it chooses one of them (``auto.py``).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from multilevel_opt.problem import Problem, completed
 from multilevel_opt.record import card_of, record_of, remarked
 from multilevel_opt.result import Event, Result
 from multilevel_opt.stages import in_stages
-from multilevel_opt.stopping import GradientNorm, Loss, MaxIterations, MaxSeconds, Metric, Stop
+from multilevel_opt.stopping import Stop, stop_rule
 from multilevel_opt.subproblem import DampedLeastSquares
 from multilevel_opt.training import TRAINERS
 from multilevel_opt.training.run import Run as TrainingRun
@@ -150,7 +149,7 @@ def solve(
         resume,
         choice,
     )
-    return _told(_trained(problem, request) if chosen in TRAINERS else _minimized(problem, request), choice, choosing)
+    return _told(_trained(problem, request) if chosen in TRAINERS else _begun(problem, request), choice, choosing)
 
 
 def check_method(
@@ -224,6 +223,18 @@ def _trained(problem: Any, asked: Request) -> Run:
     return Run(result, hierarchy, record | {"method_options": dict(run.settings)})
 
 
+def _begun(problem: Problem, asked: Request) -> Run:
+    """``_minimized``; after a start that ``auto`` tries in vain, from that of the problem."""
+    choice = asked.choice
+    if choice is None or choice.start is None or not choice.tentative:
+        return _minimized(problem, asked)
+    plain = replace(asked, method="lm", levels=None, coarsening=None, options={}, max_iterations=0)
+    run = _minimized(problem, replace(plain, checkpoint=None, resume=False, announce=None))
+    if run.result.success:
+        return run
+    return _minimized(problem, replace(asked, choice=replace(choice, flops=run.record["flops"], start=None)))
+
+
 def _minimized(problem: Problem, asked: Request) -> Run:
     """By the table ``METHODS``."""
     chosen, n_levels, make = method_of(asked.method, asked.levels, asked.coarsening)
@@ -235,7 +246,7 @@ def _minimized(problem: Problem, asked: Request) -> Run:
         raise UnsupportedCombination(
             f"method {asked.method!r} needs a residual, and {asked.name} has none: use one of {others}"
         )
-    x0 = start_point(problem.x0)
+    x0 = start_point(problem.x0 if asked.choice is None or asked.choice.start is None else asked.choice.start)
     inside = region(bounds, x0).nearest(x0)
     stop, _ = asked.limits(problem)
     started = time.perf_counter()
@@ -269,32 +280,3 @@ def _minimized(problem: Problem, asked: Request) -> Run:
     result, remarks = remarked(problem, result)
     record = record_of(problem, asked.name, asked.method, kind, result, hierarchy, setup, asked.until, remarks)
     return Run(result, hierarchy, record | {"method_options": dict(asked.options)})
-
-
-def stop_rule(
-    until: Mapping[str, float],
-    metrics: Mapping[str, Any],
-    max_iterations: int,
-    max_seconds: float | None,
-    rising: Collection[str] = (),
-) -> Stop:
-    """The stopping rule of targets and limits; metrics that are ``rising`` have to be at least their target.
-
-    Raises:
-        InputError: an unknown target or a bad value.
-    """
-    fixed: dict[str, Callable[[float], Stop]] = {"loss": Loss, "gradient_norm": GradientNorm}
-    rule: Stop = MaxIterations(max_iterations)
-    if max_seconds is not None:
-        rule = rule | MaxSeconds(max_seconds)
-    for target, value in until.items():
-        if not (isfinite(value) and value > 0):
-            raise InputError(f"target {target}={value} is out of range: give a positive number")
-        if target in fixed:
-            rule = fixed[target](value) | rule
-        elif target in metrics:
-            rule = Metric(target, value, target in rising) | rule
-        else:
-            known = ", ".join([*fixed, *metrics])
-            raise InputError(f"unknown target {target!r}: choose one of {known}")
-    return rule if until else GradientNorm(1e-8) | rule

@@ -6,10 +6,10 @@ decided, or None.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from math import inf, isnan
-from typing import ClassVar
+from math import inf, isfinite, isnan
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -220,3 +220,32 @@ def targets(rule: Stop) -> Stop:
 
 def _parts(rule: Stop) -> tuple[Stop, ...]:
     return rule.rules if isinstance(rule, AnyOf) else (rule,)
+
+
+def stop_rule(
+    until: Mapping[str, float],
+    metrics: Mapping[str, Any],
+    max_iterations: int,
+    max_seconds: float | None,
+    rising: Collection[str] = (),
+) -> Stop:
+    """The stopping rule of targets and limits; metrics that are ``rising`` have to be at least their target.
+
+    Raises:
+        InputError: an unknown target or a bad value.
+    """
+    fixed: dict[str, Callable[[float], Stop]] = {"loss": Loss, "gradient_norm": GradientNorm}
+    rule: Stop = MaxIterations(max_iterations)
+    if max_seconds is not None:
+        rule = rule | MaxSeconds(max_seconds)
+    for target, value in until.items():
+        if not (isfinite(value) and value > 0):
+            raise InputError(f"target {target}={value} is out of range: give a positive number")
+        if target in fixed:
+            rule = fixed[target](value) | rule
+        elif target in metrics:
+            rule = Metric(target, value, target in rising) | rule
+        else:
+            known = ", ".join([*fixed, *metrics])
+            raise InputError(f"unknown target {target!r}: choose one of {known}")
+    return rule if until else GradientNorm(1e-8) | rule

@@ -3,19 +3,35 @@
 u = sin(x - βt)
 
 With the usual β = 30 or 40 it turns round five or six times: the failure mode of Krishnapriyan, Gholami, Zhe, Kirby &
-Mahoney (NeurIPS 2021). The network is exactly periodic in x.
+Mahoney (NeurIPS 2021). The network is exactly periodic in x, and gets the time stretched
+so that the solution is as steep in it as in x; it is one layer of sines, as wide as that asks for.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil, pi
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from multilevel_opt.errors import InputError
-from multilevel_opt.pde import MLP, Chain, Domain, Evolution, Field, Interval, Network, PeriodicFeatures, Scaled, Time
+from multilevel_opt.pde import (
+    MLP,
+    PER_RIDGE,
+    Chain,
+    Domain,
+    Evolution,
+    Field,
+    Interval,
+    Network,
+    Paced,
+    PeriodicFeatures,
+    Time,
+    ridges_for,
+    slabs_for,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +43,7 @@ class Convection(Evolution):
     """
 
     beta: float = 40.0
-    depth: int = 3
+    depth: int = 1
 
     def __post_init__(self) -> None:
         if not self.beta > 0:
@@ -47,19 +63,25 @@ class Convection(Evolution):
         return torch.sin(z[:, 0] - self.beta * z[:, 1])
 
     def make_network(self) -> Network:
-        (_, times) = self.place.bounds
-        features = Chain((Scaled(((-1.0, 1.0), times)), PeriodicFeatures(2, 0, 2 * pi)))
+        (_, (first, last)) = self.place.bounds
+        paced = Paced(((-1.0, 1.0), (first, last)), max(1.0, self.beta * (last - first) / 2))
+        features = Chain((paced, PeriodicFeatures(2, 0, 2 * pi)))
         return MLP(2, (self.width,) * self.depth, self.activation, 1, features)
 
     def frequency(self) -> float:
-        (_, (first, last)) = self.place.bounds
-        return max(1.0, self.beta * (last - first) / 2)  # per half a slab, which is the unit of its network
+        return 1.0
+
+    def default_activation(self) -> str:
+        return "sin" if self.depth == 1 else super().default_activation()
 
     def default_width(self) -> int:
-        return 20
+        count = 1 if self.slabs == "auto" else cast(int, self.slabs)
+        return ridges_for(self.place.bounds, [self.frequency(), self.beta / count]) if self.depth == 1 else 20
 
     def default_points(self) -> int:
-        return 1200
+        return PER_RIDGE * cast(int, self.width) if self.depth == 1 else 1200
 
     def default_slabs(self) -> int:
+        if self.depth == 1:
+            return slabs_for(self.place.bounds[:1], [self.frequency()], self.beta / 2)
         return max(1, ceil(self.beta / 5))

@@ -2,19 +2,21 @@
 
 u = e^(-aπ²t) sin(πx) + ½ e^(-a(kπ)²t) sin(kπx)
 
-The network enters as u = u₀(x) + t x (1 - x) N, so that initial and boundary values hold exactly.
+The network enters as u = u₀(x) + t x (1 - x) N, so that initial and boundary values hold exactly; it is
+one layer of sines, as wide as the wave number asks for.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from math import pi
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from multilevel_opt.errors import InputError
-from multilevel_opt.pde import Domain, Evolution, Field, Interval, Time
+from multilevel_opt.pde import PER_RIDGE, Domain, Evolution, Field, Interval, Time, ridges_for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +32,7 @@ class Heat(Evolution):
     a: float = 0.1
     k: int = 3
     until: float = 1.0
-    depth: int = 3
+    depth: int = 1
 
     def __post_init__(self) -> None:
         if not (self.a > 0 and self.k >= 1 and self.until > 0):
@@ -57,8 +59,11 @@ class Heat(Evolution):
     def frequency(self) -> float:
         return self.k * pi
 
+    def default_activation(self) -> str:
+        return "sin" if self.depth == 1 else super().default_activation()
+
     def default_width(self) -> int:
-        return 26
+        return ridges_for(self.place.bounds, [self.frequency()] * 2) if self.depth == 1 else 26
 
     def default_points(self) -> int:
-        return 1000
+        return PER_RIDGE * cast(int, self.width) if self.depth == 1 else 1000

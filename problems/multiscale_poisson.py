@@ -3,8 +3,8 @@
     u = (1/K) Σₖ sin(ωₖπx) sin(ωₖπy),   ω = 4, 8
 
 Plain networks follow the slow wave and miss the fast one, whose share of f is the largest (Wang, Wang & Perdikaris,
-Comput. Methods Appl. Mech. Eng. 384, 2021). Here the first layer is of sines, and its weights start as large as the
-wave numbers of the solution; the boundary values hold by an output transform.
+Comput. Methods Appl. Mech. Eng. 384, 2021). Here the network is one layer of sines, whose weights start as large as
+the wave numbers of the solution and whose width follows from them; the boundary values hold by an output transform.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from multilevel_opt.errors import InputError
-from multilevel_opt.pde import Field, PDEProblem, with_boundary
+from multilevel_opt.pde import PER_RIDGE, Field, PDEProblem, ridges_for, with_boundary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,17 +55,16 @@ class MultiscalePoisson(PDEProblem):
         return with_boundary(z, n, self.bounds, self.exact)
 
     def frequency(self) -> float:
-        """√2 times the fastest wave, as it is along the diagonal: a sine, unlike tanh, has one wave number only."""
-        return 2**0.5 * max(self.waves) * pi
+        return max(self.waves) * pi
 
     def default_activation(self) -> str:
         return "sin"
 
     def default_width(self) -> int:
-        return max(64, ceil(19 * max(self.waves)))
+        return ridges_for(self.bounds, [self.frequency()] * 2)
 
     def default_points(self) -> int:
-        return max(20, ceil(5 * max(self.waves))) ** 2
+        return ceil((PER_RIDGE * self.default_width()) ** 0.5) ** 2
 
     def _summed(self, z: Tensor, times: int) -> Tensor:
         """(−Δ)^times u at the points z (m, 2), (m,)."""

@@ -23,7 +23,18 @@ import torch
 from torch import Tensor
 
 from multilevel_opt.errors import InputError
-from multilevel_opt.pde import MLP, Condition, Dirichlet, Domain, Field, Network, PDEProblem, Polygon
+from multilevel_opt.pde import (
+    MLP,
+    PER_RIDGE,
+    Condition,
+    Dirichlet,
+    Domain,
+    Field,
+    Network,
+    PDEProblem,
+    Polygon,
+    ridges_for,
+)
 
 CORNERS = ((-1.0, -1.0), (0.0, -1.0), (0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (-1.0, 1.0))
 
@@ -61,7 +72,7 @@ class PoissonLShape(PDEProblem):
     singular: float = 1.0
     smooth: float = 1.0
     straight: bool = True
-    depth: int = 2
+    depth: int = 1
 
     def __post_init__(self) -> None:
         if self.singular == 0 and self.smooth == 0:
@@ -92,8 +103,11 @@ class PoissonLShape(PDEProblem):
     def exact(self, z: Tensor) -> Tensor:
         return self.singular * straightened(z)[:, 0] + self.smooth * torch.sin(pi * z).prod(1)
 
+    def default_activation(self) -> str:
+        return "sin" if self.depth == 1 else super().default_activation()
+
     def default_width(self) -> int:
-        return 26
+        return ridges_for(self.place.bounds, [self.frequency()] * 2) if self.depth == 1 else 26
 
     def default_points(self) -> int:
-        return 1000
+        return PER_RIDGE * cast(int, self.width) if self.depth == 1 else 1000

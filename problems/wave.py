@@ -3,19 +3,21 @@
 u = sin(πx) cos(cπt) + ½ sin(βπx) cos(cβπt)
 
 The problem of Wang, Yu & Perdikaris (J. Comput. Phys. 449, 2022) with their β = 4, or 5 as in Rathore, Lei, Frangella,
-Lu & Udell (ICML 2024). The network enters as u = u₀(x) + t² x (1 - x) N.
+Lu & Udell (ICML 2024). The network enters as u = u₀(x) + t² x (1 - x) N; it
+is one layer of sines, as wide as the wave numbers in space and time ask for, in so few slabs that this is affordable.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil, pi
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from multilevel_opt.errors import InputError
-from multilevel_opt.pde import Domain, Evolution, Field, Interval, Time
+from multilevel_opt.pde import PER_RIDGE, Domain, Evolution, Field, Interval, Time, ridges_for, slabs_for
 
 SPEED = 2.0
 
@@ -29,7 +31,7 @@ class Wave(Evolution):
     """
 
     beta: int = 5
-    depth: int = 3
+    depth: int = 1
 
     def __post_init__(self) -> None:
         if not (isinstance(self.beta, int) and self.beta >= 1):
@@ -62,11 +64,18 @@ class Wave(Evolution):
     def rate(self) -> float:
         return SPEED * self.beta * pi
 
+    def default_activation(self) -> str:
+        return "sin" if self.depth == 1 else super().default_activation()
+
     def default_width(self) -> int:
-        return 20
+        count = 1 if self.slabs == "auto" else cast(int, self.slabs)
+        waves = [self.frequency(), self.rate() / count]
+        return ridges_for(self.place.bounds, waves) if self.depth == 1 else 20
 
     def default_points(self) -> int:
-        return 600
+        return PER_RIDGE * cast(int, self.width) if self.depth == 1 else 600
 
     def default_slabs(self) -> int:
+        if self.depth == 1:
+            return slabs_for(self.place.bounds[:1], [self.frequency()], self.rate() / 2)
         return max(1, ceil(1.6 * self.beta))

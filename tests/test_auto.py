@@ -46,8 +46,9 @@ def test_every_rule_names_a_method() -> None:
         (Bowl(residual=True, x_bounds=(0.0, 1.0)), "lm", "bounds"),
         (Bowl(default_method="ar2"), "ar2", "the problem names it"),
         (MLPClassifier(rows=40, width=4, epochs=1), "adam", "the problem names it"),
-        (Poisson(nu=20), "lm-features", "can fit 63 rows"),
-        (Helmholtz(nu=10, points=200, width=64), "lm-features", "brings relative_l2"),
+        (Poisson(nu=20), "lm", "random features"),
+        (Helmholtz(nu=10, points=200, width=64), "lm", "random features"),
+        (Helmholtz(dim=2, a1=2.0, a2=1.0), "lm", "random features"),
         (Poisson(points=400, width=8), "lm", "a residual"),  # linear, but nothing that eight neurons can fit
         (Kovasznay(points=100), "lm", "a residual"),  # not linear
         (Helmholtz(dim=2, width=8, points=2000), "rows", "2000 rows"),
@@ -61,30 +62,42 @@ def test_the_choice_and_its_reason(problem: Any, method: str, why: str) -> None:
     assert choose(completed(problem), TARGET) == choice
 
 
-def test_a_start_that_is_merely_good_is_not_taken() -> None:
-    problem = completed(Helmholtz(nu=10, points=200, width=64))
-    assert choose(problem, {"relative_l2": 1e-12}).method == "lm"
-    assert choose(problem, {"loss": 1e-3}).method == "lm"  # only error measures tell
-    assert choose(problem).method == "lm"
+def merely_good() -> Helmholtz:
+    return Helmholtz(nu=10, points=200, width=16)
 
 
-def test_choosing_costs_little_beside_a_run() -> None:
-    problem = Helmholtz(dim=2, width=12)
-    run = mlo.solve(problem, "lm", max_iterations=10)
-    assert 0 < choose(problem).flops < 0.02 * run.record["flops"]
+def test_a_start_that_is_merely_good_is_tried_only() -> None:
+    problem = completed(merely_good())
+    loose, tight, nothing = (choose(problem, until) for until in ({"relative_l2": 0.03}, TARGET, None))
+    assert (loose.tentative, tight.tentative, nothing.tentative) == (False, True, True)
+    assert "random features" in loose.why
+    assert "random features" not in tight.why
+    assert choose(completed(Poisson(points=400, width=8)), TARGET).start is None
 
 
-@pytest.mark.parametrize(("width", "method"), [(64, "lm-features"), (4, "lm")])
-def test_the_run_is_that_of_the_method_chosen(width: int, method: str) -> None:
-    ours, plain = (
-        mlo.solve(Helmholtz(nu=10, points=200, width=width), name, until=TARGET, max_iterations=3).record
-        for name in (None, method)
-    )
-    assert (ours["method"], plain["method"]) == (AUTO, method)
-    assert ours["chosen"]["method"] == method
+def test_after_a_start_tried_in_vain_the_run_is_that_from_the_start_of_the_problem() -> None:
+    until = {"relative_l2": 1e-14}
+    ours, plain = (mlo.solve(merely_good(), name, until=until, max_iterations=9) for name in (None, "lm"))
+    assert choose(completed(merely_good()), until).tentative
+    assert [e.loss for e in ours.result.history] == [e.loss for e in plain.result.history]
+    assert ours.record["flops"] > plain.record["flops"]  # those of the vain attempt as well
+
+
+@pytest.mark.parametrize("problem", [Helmholtz(nu=10, points=200, width=4), Kovasznay(points=100, width=6)])
+def test_the_run_is_that_of_the_method_chosen(problem: Any) -> None:
+    ours, plain = (mlo.solve(problem, name, until=TARGET, max_iterations=3).record for name in (None, "lm"))
+    assert (ours["method"], plain["method"]) == (AUTO, "lm")
+    assert ours["chosen"]["method"] == "lm"
     assert plain["chosen"] is None
     assert ours["loss"] == plain["loss"]
     assert any(ours["chosen"]["why"] in note for note in ours["notes"])
+
+
+def test_a_start_that_reaches_the_target_takes_no_iteration() -> None:
+    record = mlo.solve(Helmholtz(nu=10, points=200, width=64), until=TARGET).record
+    assert record["converged"]
+    assert record["iterations"] == 0
+    assert record["flops"] > 0
 
 
 def test_the_hierarchy_that_is_announced_tells_the_choice() -> None:

@@ -66,8 +66,8 @@ def test_rows_are_derivatives(problem: PDEProblem) -> None:
 
 def test_defaults_depend_on_the_dimension() -> None:
     line, square, cube = Helmholtz(), Helmholtz(dim=2), Poisson(dim=3)
-    assert [(p.depth, p.hard, p.sampling) for p in (line, square)] == [(1, False, "equispaced"), (2, True, "sobol")]
-    assert (cube.hard, cube.activation, Poisson(dim=3, init="normal").activation) == (True, "sin", "half-tanh")
+    assert [(p.depth, p.hard, p.sampling) for p in (line, square)] == [(1, False, "equispaced"), (1, True, "sobol")]
+    assert (cube.hard, cube.activation, Poisson(dim=3, init="normal").activation) == (False, "sin", "half-tanh")
     assert Helmholtz(dim=2, depth=3, width=5).x0.numel() == 3 * 5 + 2 * 30 + 6
 
 

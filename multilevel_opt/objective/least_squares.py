@@ -84,6 +84,13 @@ class LeastSquares(Objective):
         self.ledger.count("jacobian", 3 * self.unit(r, x))
         return r, jacobian
 
+    def columns(self, x: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+        """(r, J[:, own]), counted as J is."""
+        with torch.no_grad():
+            r, columns = self.residual.columns(x, own)
+        self.ledger.count("jacobian", 3 * self.unit(r, x))
+        return r, columns
+
     def expand(self, x: Tensor, order: int) -> Taylor:
         if order > 2:
             raise UnsupportedCombination(

@@ -57,6 +57,11 @@ class Residual:
         r = self(x)
         return r, dense_jacobian(self, x, r.numel())
 
+    def columns(self, x: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+        """(r(x), J(x)[:, own]) for the parameters ``own``, int64 of shape (k,)."""
+        r, jacobian = self.linearize(x)
+        return r, jacobian[:, own.to(x.device)]
+
     def jvp(self, x: Tensor, v: Tensor) -> Tensor:
         """J(x) v, shape (m,), without forming J."""
         return torch.func.jvp(self, (x,), (v,))[1]  # type: ignore[no-any-return]

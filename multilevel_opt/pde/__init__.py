@@ -4,7 +4,7 @@ from multilevel_opt.pde.activations import ACTIVATIONS
 from multilevel_opt.pde.architectures import ARCHITECTURES
 from multilevel_opt.pde.conditions import Boundary, Condition, Data, Dirichlet, Initial, Neumann, Periodic, Robin
 from multilevel_opt.pde.domains import Box, Domain, Interval, SpaceTime, Time
-from multilevel_opt.pde.embeddings import Chain, Columns, Fourier, Scaled
+from multilevel_opt.pde.embeddings import Chain, Columns, Fourier, Paced, Scaled
 from multilevel_opt.pde.embeddings import Periodic as PeriodicFeatures
 from multilevel_opt.pde.equations import Block
 from multilevel_opt.pde.evolution import Evolution
@@ -18,6 +18,7 @@ from multilevel_opt.pde.problem import PDEProblem
 from multilevel_opt.pde.refinement import refined
 from multilevel_opt.pde.regions import Disc, Polygon, Rectangle, Region
 from multilevel_opt.pde.residual import PDEResidual
+from multilevel_opt.pde.resolution import PER_RIDGE, ridges_for, slabs_for
 from multilevel_opt.pde.sampling import SAMPLINGS
 from multilevel_opt.pde.several import Several
 from multilevel_opt.pde.terms import Needs
@@ -27,6 +28,7 @@ __all__ = [
     "ARCHITECTURES",
     "INITIALIZATIONS",
     "MLP",
+    "PER_RIDGE",
     "SAMPLINGS",
     "Block",
     "Boundary",
@@ -53,6 +55,7 @@ __all__ = [
     "Neumann",
     "PDEProblem",
     "PDEResidual",
+    "Paced",
     "Periodic",
     "PeriodicFeatures",
     "Polygon",
@@ -64,5 +67,7 @@ __all__ = [
     "SpaceTime",
     "Time",
     "refined",
+    "ridges_for",
+    "slabs_for",
     "with_boundary",
 ]

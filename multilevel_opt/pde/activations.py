@@ -113,7 +113,7 @@ ACTIVATIONS: dict[str, Activation] = {
     "half-tanh": Activation(_half_tanh, steepness=0.5),
     "sigmoid": Activation(_logistic, steepness=0.5),
     "softplus": Activation(_softplus, steepness=0.5),
-    "sin": Activation(_sin),
+    "sin": Activation(_sin, steepness=0.7),  # one wave number each, where tanh has many: those drawn reach ω
 }
 
 

@@ -21,7 +21,7 @@ from multilevel_opt.objective.layout import Layout, mlp_layout
 from multilevel_opt.objective.module import FlatModule
 from multilevel_opt.pde.activations import Activation, activation
 from multilevel_opt.pde.adjoints import row_jacobian
-from multilevel_opt.pde.derivatives import channels_of
+from multilevel_opt.pde.derivatives import channels_at, channels_of
 from multilevel_opt.pde.embeddings import Embedding
 from multilevel_opt.pde.fronts import Beside, Bounds, Front
 from multilevel_opt.pde.initialization import Plan, draw
@@ -183,7 +183,7 @@ class MLP(Network):
     def jets(self, z: Tensor, needs: Needs) -> Jets:
         if self.embedding is None:
             return (None,)
-        return (channels_of(self.embedding, z, needs.carried),)
+        return (channels_at(self.embedding, z, needs.carried),)
 
     def channels(self, x: Tensor, z: Tensor, needs: Needs, jets: Jets | None = None) -> Tensor:
         return propagate(x, self.layout, self.sigma, self._given(z, needs, jets), needs, self.skip)

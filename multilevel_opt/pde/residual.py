@@ -93,6 +93,22 @@ class PDEResidual(Residual):
                 start += block.rows
             return (r, jacobian) if self.order is None else (r[self.order], jacobian[self.order])
 
+    def columns(self, x: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+        """A piece of J is held at a time, which a network with many inputs needs."""
+        with torch.no_grad():
+            x, own = x.detach(), own.to(x.device)
+            r, found = x.new_empty(self.n_rows), x.new_empty(self.n_rows, own.numel())
+            start = 0
+            for block in self.blocks:
+                for part, places_of in self._parts(block, x, start):
+                    m, count = part.points.shape[0], len(places_of)
+                    piece, own_rows = x.new_empty(count * m, x.numel()), x.new_empty(count * m)
+                    self._write(part, x, [slice(e * m, (e + 1) * m) for e in range(count)], own_rows, piece)
+                    for e, place in enumerate(places_of):
+                        r[place], found[place] = own_rows[e * m : (e + 1) * m], piece[e * m : (e + 1) * m, own]
+                start += block.rows
+            return (r, found) if self.order is None else (r[self.order], found[self.order])
+
     def _rows_of(self, block: Block, x: Tensor) -> Tensor:
         mine = x[: self.network.size]
         return block.evaluate([site.evaluate(mine) for site in block.sites], self._scalars(x, block.points.shape[0]))

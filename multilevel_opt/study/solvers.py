@@ -14,8 +14,8 @@ from multilevel_opt.methods import METHODS, cycle_of, method_of, solver_of
 from multilevel_opt.problem import Problem
 from multilevel_opt.record import record_of
 from multilevel_opt.result import Result
-from multilevel_opt.solve import Run, solve, stop_rule
-from multilevel_opt.stopping import Verdict
+from multilevel_opt.solve import Run, solve
+from multilevel_opt.stopping import Verdict, stop_rule
 from multilevel_opt.study import watch
 from multilevel_opt.study.peers import PEERS
 from multilevel_opt.training import TRAINERS

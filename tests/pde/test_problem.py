@@ -44,10 +44,12 @@ def test_a_wrong_truth_shows() -> None:
 
 def test_defaults_of_poisson() -> None:
     line, square, cube = Poisson(), Poisson(dim=2), Poisson(dim=3)
-    assert (line.width, line.n_residuals, line.x0.numel()) == (512, 61 + 2, 3 * 512 + 1)
-    assert line.boundary_weight == pytest.approx(6.1)
-    assert float(line.interior_points.diff(dim=0).max()) == pytest.approx(1 / 60)
-    assert (square.width, square.n_residuals, square.boundary_weight) == (100, 900 + 120, 750.0)
+    assert (line.width, line.n_residuals, line.x0.numel()) == (512, 76 + 2, 3 * 512 + 1)
+    published = Poisson(init="normal")
+    assert published.n_residuals == 61 + 2
+    assert published.boundary_weight == pytest.approx(6.1)
+    assert float(published.interior_points.diff(dim=0).max()) == pytest.approx(1 / 60)
+    assert (square.width, square.n_residuals, square.boundary_weight) == (330, 900 + 120, 750.0)
     assert cube.sampling == "sobol"
 
 
