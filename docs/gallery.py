@@ -34,8 +34,8 @@ TARGET = 1e-6
 
 HEAD = """# Gallery
 
-Every differential equation that comes with the package, solved by `lm` and the defaults of the problem on one
-thread, within {seconds:g} seconds each. In the pictures: the exact solution, the network, and the size of their
+Every differential equation that comes with the package, solved by the defaults of the problem and `lm`, from random
+features where `auto` chose it, on one thread, within {seconds:g} seconds each. In the pictures: the exact solution, the network, and the size of their
 difference on a logarithmic scale; time runs to the right; one row for each function, slice or time.
 `mlopt problems NAME` explains the parameters.
 
@@ -69,7 +69,7 @@ def command(name: str, kind: type[PDEProblem], seconds: float) -> list[str]:
     """The words after ``mlopt`` that solve a problem for the gallery."""
     known = kind.exact is not Definition.exact
     target = ["--until", f"relative_l2={TARGET:g}"] if known else []
-    return ["solve", name, "--method", "lm", *target, "--max-seconds", f"{seconds:g}"]
+    return ["solve", name, *target, "--max-seconds", f"{seconds:g}"]
 
 
 def solved(name: str, kind: type[PDEProblem], seconds: float, fresh: bool) -> Mapping[str, Any] | None:

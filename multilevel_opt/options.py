@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from multilevel_opt import registry
 from multilevel_opt.errors import InputError, MultilevelError
@@ -124,6 +125,7 @@ def few_threads(problem: Any) -> None:
     rows, columns = getattr(problem, "n_residuals", None), problem.x0.numel()
     if rows is not None and rows * columns * min(rows, columns) < SMALL_GRAM:
         torch.set_num_threads(1)
+        threadpool_limits(1)
 
 
 def sentence(error: Exception) -> str | None:

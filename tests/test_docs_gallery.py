@@ -23,7 +23,7 @@ def test_a_problem_gets_a_picture_a_row_and_its_command(tmp_path: Path, monkeypa
     gallery.main(["pendulum", "--seconds", "0.5"])
     page = (tmp_path / "gallery.md").read_text(encoding="utf-8")
     assert "\n| [`pendulum`](#pendulum) | " in page
-    assert "\n    mlopt solve pendulum --method lm --until relative_l2=1e-06" in page
+    assert "\n    mlopt solve pendulum --until relative_l2=1e-06" in page
     assert "](figures/gallery/pendulum.png)" in page
     assert "within 0.5 seconds each" in page
     picture = tmp_path / "figures" / "gallery" / "pendulum.png"
@@ -46,14 +46,12 @@ def test_a_target_is_asked_for_where_the_truth_is_known() -> None:
     assert gallery.command("poisson", known, 60) == [
         "solve",
         "poisson",
-        "--method",
-        "lm",
         "--until",
         "relative_l2=1e-06",
         "--max-seconds",
         "60",
     ]
-    assert gallery.command("x", Unknown, 60) == ["solve", "x", "--method", "lm", "--max-seconds", "60"]
+    assert gallery.command("x", Unknown, 60) == ["solve", "x", "--max-seconds", "60"]
 
 
 def test_all_pictures_together_are_small() -> None:

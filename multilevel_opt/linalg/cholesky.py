@@ -7,27 +7,42 @@ The step minimizes ``½‖r + J s‖² + cᵀs + ½Λ‖s‖²`` with Λ > 0, J 
 
 The Gram matrix is formed once for an expansion; every further Λ costs one factorization only.
 Flops: Gram of k vectors of length l counts k²l, a Cholesky factorization k³/3, a product with J 2mn.
+
+On a CPU both are those of scipy: torch has no product that leaves out the symmetric half, and its factorization takes
+1.4 times as long (docs/design.md, "Damped steps on a CPU"). Their matrices are stored by columns.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
+from typing import Any
 
 import torch
+from scipy.linalg import blas, lapack
 from torch import Tensor
 
 from multilevel_opt.ledger import Ledger
 
 PANELS = 4
 SMALL = 512
+PRODUCT: Mapping[torch.dtype, Any] = {torch.float64: blas.dsyrk, torch.float32: blas.ssyrk}
+FACTORIZATION: Mapping[torch.dtype, Any] = {torch.float64: lapack.dpotrf, torch.float32: lapack.spotrf}
 
 
 def gram(a: Tensor) -> Tensor:
     """The lower triangle of ``A Aᵀ`` for A of shape (k, l); what lies above it is arbitrary.
 
-    Large matrices are multiplied in panels, so that most of the symmetric half is never computed.
+    Where scipy does not serve, large matrices are multiplied in panels, so that most of the symmetric half is never
+    computed.
     """
     k = a.shape[0]
+    if _on_cpu(a) and a.numel():
+        matrix = a.detach().numpy()
+        by_columns = matrix.flags.f_contiguous
+        return torch.from_numpy(
+            PRODUCT[a.dtype](1.0, matrix if by_columns else matrix.T, trans=not by_columns, lower=1)
+        )
     if k < SMALL:
         return a @ a.T
     g = a.new_empty(k, k)
@@ -35,6 +50,27 @@ def gram(a: Tensor) -> Tensor:
     for lo, hi in pairwise(edges):
         torch.mm(a[lo:], a[lo:hi].T, out=g[lo:, lo:hi])
     return g
+
+
+def factor(matrix: Tensor) -> Tensor | None:
+    """L with L Lᵀ = ``matrix`` (k, k), of which only the lower triangle is read, as of L; ``matrix`` is overwritten.
+
+    None when the matrix is not numerically positive definite, or has NaN there, or overflows.
+    """
+    if not (_on_cpu(matrix) and matrix.numel()):
+        found, info = torch.linalg.cholesky_ex(matrix)
+        return found if int(info) == 0 else None
+    array = matrix.numpy()
+    by_columns = array.flags.f_contiguous
+    made, info = FACTORIZATION[matrix.dtype](
+        array if by_columns else array.T, lower=by_columns, clean=False, overwrite_a=True
+    )
+    found = torch.from_numpy(made if by_columns else made.T)
+    return found if info == 0 and bool(found[-1, -1].isfinite()) else None  # the last pivot has met every entry
+
+
+def _on_cpu(a: Tensor) -> bool:
+    return a.device.type == "cpu" and a.dtype in PRODUCT
 
 
 class DampedSystem:
@@ -82,9 +118,8 @@ class DampedSystem:
         shifted = self._gram.clone()
         shifted.diagonal().add_(damping)
         self._ledger.work(self._size**3 / 3)
-        factor, info = torch.linalg.cholesky_ex(shifted)
         self._damping = damping
-        self._factor = factor if int(info) == 0 else None
+        self._factor = factor(shifted)
         return self._factor is not None
 
     def solve(self) -> Tensor:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from multilevel_opt.ledger import Ledger
-from multilevel_opt.linalg.cholesky import gram
+from multilevel_opt.linalg.cholesky import factor, gram
 from multilevel_opt.linalg.operator import ByRows
 
 FLOOR = 1e4  # roundings of the trace: dampings below it are raised to it, here only
@@ -54,8 +54,8 @@ class SampledInverse:
         shifted = self._gram.clone()
         shifted.diagonal().add_(self._damping)
         self._ledger.work(shifted.shape[0] ** 3 / 3)
-        self._factor, info = torch.linalg.cholesky_ex(shifted)
-        return int(info) == 0
+        self._factor = factor(shifted)
+        return self._factor is not None
 
     def __call__(self, v: Tensor) -> Tensor:
         assert self._factor is not None, "factorize before solving"

@@ -7,6 +7,7 @@ layer is extended to every parameter block that touches that layer.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from math import prod
 
@@ -45,7 +46,7 @@ class Layout:
     blocks: tuple[Block, ...]
     widths: tuple[int, ...]
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Number of parameters."""
         return sum(block.size for block in self.blocks)

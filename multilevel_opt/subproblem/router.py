@@ -33,7 +33,7 @@ from multilevel_opt.linalg.orthogonal import orthogonal_flops
 
 Form = Literal["primal", "dual", "orthogonal", "coarse-rows", "matrix-free"]
 GIB = 2.0**30
-CHEAP = 1e9  # flops up to which that is done; beyond, such dampings are left out, which loses no digit (docs/design.md)
+CHEAP = 2e8  # flops up to which that is done; beyond, such dampings are left out, which loses no digit (docs/design.md)
 ROUNDINGS = 10.0  # times ε‖J‖²: dampings below it are left to orthogonal transformations
 PRODUCTS, COARSE_PRODUCTS = 100.0, 6.0
 FEWEST = 0.125  # of n: fewer rows than that precondition nothing

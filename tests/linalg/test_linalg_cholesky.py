@@ -7,21 +7,59 @@ from torch import Tensor
 
 from multilevel_opt.ledger import Ledger
 from multilevel_opt.linalg import cholesky
-from multilevel_opt.linalg.cholesky import DampedSystem, gram
+from multilevel_opt.linalg.cholesky import DampedSystem, factor, gram
 
 
-@pytest.mark.parametrize("k", [1, 5, 63, 64, 65, 131])
-def test_gram_has_the_lower_triangle(k: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(params=["scipy", "torch"])
+def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways to the same numbers; the second is that of other devices."""
+    if request.param == "torch":
+        monkeypatch.setattr(cholesky, "PRODUCT", {})
     monkeypatch.setattr(cholesky, "SMALL", 64)
-    a = torch.randn(k, 9, dtype=torch.float64)
-    for matrix in (a, a.T.contiguous().T):  # the primal form hands over a transposed view
-        torch.testing.assert_close(torch.tril(gram(matrix)), torch.tril(a @ a.T))
 
 
-def test_gram_of_the_real_threshold() -> None:
-    for k in (cholesky.SMALL - 1, cholesky.SMALL, cholesky.SMALL + 3):
-        a = torch.randn(k, 4, dtype=torch.float64)
-        torch.testing.assert_close(torch.tril(gram(a)), torch.tril(a @ a.T))
+@pytest.mark.usefixtures("library")
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("k", [0, 1, 5, 63, 64, 65, 131])
+def test_gram_has_the_lower_triangle(k: int, dtype: torch.dtype) -> None:
+    a = torch.randn(k, 9, dtype=torch.float64).to(dtype)
+    for matrix in (a, a.T.contiguous().T, a[:, ::2]):  # the primal form hands over a transposed view
+        expected = matrix.double() @ matrix.double().T
+        found = gram(matrix)
+        assert found.dtype == dtype
+        torch.testing.assert_close(
+            torch.tril(found.double()), torch.tril(expected), rtol=0.02, atol=1e-5 if dtype != torch.bfloat16 else 0.1
+        )
+
+
+@pytest.mark.usefixtures("library")
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("by_columns", [False, True])
+@pytest.mark.parametrize("k", [1, 4, 70])
+def test_a_factor_reads_and_fills_the_lower_triangle(k: int, by_columns: bool, dtype: torch.dtype) -> None:
+    a = torch.randn(k, k + 3, dtype=torch.float64)
+    whole = a @ a.T + torch.eye(k, dtype=torch.float64)
+    given = (whole.tril() + 7.0 * torch.ones_like(whole).triu(1)).to(dtype)  # above it lies anything
+    found = factor(given.T.contiguous().T if by_columns else given)
+    assert found is not None
+    expected = torch.from_numpy(np.linalg.cholesky(whole.numpy()))
+    torch.testing.assert_close(found.tril().double(), expected, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(
+        torch.cholesky_solve(torch.ones(k, 1, dtype=dtype), found).double(),
+        torch.linalg.solve(whole, torch.ones(k, 1, dtype=torch.float64)),
+        rtol=1e-3,
+        atol=1e-3,
+    )
+
+
+@pytest.mark.usefixtures("library")
+@pytest.mark.parametrize("where", [(0, 0), (2, 1), (4, 4)])
+@pytest.mark.parametrize("what", [float("nan"), -1e9])
+def test_no_factor_of_what_is_not_positive_definite(where: tuple[int, int], what: float) -> None:
+    matrix = 10.0 * torch.eye(5, dtype=torch.float64)
+    assert factor(matrix.clone()) is not None
+    matrix[where] = what
+    assert factor(matrix) is None
 
 
 def system(m: int, n: int, dual: bool, linear: bool) -> tuple[DampedSystem, Tensor, Tensor, Tensor, Ledger]:
