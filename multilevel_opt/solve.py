@@ -232,7 +232,18 @@ def _begun(problem: Problem, asked: Request) -> Run:
     run = _minimized(problem, replace(plain, checkpoint=None, resume=False, announce=None))
     if run.result.success:
         return run
-    return _minimized(problem, replace(asked, choice=replace(choice, flops=run.record["flops"], start=None)))
+    again = _minimized(problem, replace(asked, choice=replace(choice, flops=run.record["flops"], start=None)))
+    return again if again.result.success or not run.result.fun < again.result.fun else _kept(run, again)
+
+
+def _kept(best: Run, last: Run) -> Run:
+    """The last run, with the point of the better one before it."""
+    note = "the point from random features alone is better and returned"
+    own = {name: getattr(best.result, name) for name in ("x", "fun", "grad", "metrics", "gradient_norm")}
+    result = replace(last.result, message=f"{last.result.message}; {note}", **own)
+    point = ("loss", "gradient_norm", "rmse", "relative_l2", "metrics", "overfit")
+    record = last.record | {name: best.record[name] for name in point} | {"message": result.message}
+    return replace(last, result=result, record=record)
 
 
 def _minimized(problem: Problem, asked: Request) -> Run:

@@ -83,6 +83,18 @@ def test_after_a_start_tried_in_vain_the_run_is_that_from_the_start_of_the_probl
     assert ours.record["flops"] > plain.record["flops"]  # those of the vain attempt as well
 
 
+def test_the_best_point_seen_is_returned_also_if_it_is_the_start_tried_in_vain() -> None:
+    until = {"relative_l2": 1e-14}
+    ours, plain = (mlo.solve(merely_good(), name, until=until, max_iterations=1) for name in (None, "lm"))
+    start = choose(completed(merely_good()), until).start
+    assert start is not None
+    assert torch.equal(ours.result.x, start)
+    assert ours.record["loss"] == ours.result.fun < plain.result.fun
+    assert ours.record["relative_l2"] == ours.result.metrics["relative_l2"] < plain.record["relative_l2"]
+    assert ours.record["status"] == plain.record["status"] == "max_iterations"
+    assert "random features alone" in ours.record["message"]
+
+
 @pytest.mark.parametrize("problem", [Helmholtz(nu=10, points=200, width=4), Kovasznay(points=100, width=6)])
 def test_the_run_is_that_of_the_method_chosen(problem: Any) -> None:
     ours, plain = (mlo.solve(problem, name, until=TARGET, max_iterations=3).record for name in (None, "lm"))

@@ -23,7 +23,7 @@ def test_a_problem_gets_a_picture_a_row_and_its_command(tmp_path: Path, monkeypa
     gallery.main(["pendulum", "--seconds", "0.5"])
     page = (tmp_path / "gallery.md").read_text(encoding="utf-8")
     assert "\n| [`pendulum`](#pendulum) | " in page
-    assert "\n    mlopt solve pendulum --until relative_l2=1e-06" in page
+    assert "\n    mlopt solve pendulum --method auto --until relative_l2=1e-06" in page
     assert "](figures/gallery/pendulum.png)" in page
     assert "within 0.5 seconds each" in page
     picture = tmp_path / "figures" / "gallery" / "pendulum.png"
