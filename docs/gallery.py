@@ -36,8 +36,8 @@ HEAD = """# Gallery
 
 Every differential equation that comes with the package, solved by the defaults of the problem, from random features
 where `auto` chose them and by `lm` where not, on one thread, within {seconds:g} seconds each. In the pictures: the
-exact solution, the network, and the size of their difference on a logarithmic scale; time runs to the right; one row for
-each function, slice or time.
+exact solution, the network, and the size of their difference on a logarithmic scale; time runs to the right; one row
+for each function, slice or time.
 `mlopt problems NAME` explains the parameters.
 
 Seconds are those of the machine that made this page, perhaps a busy one: where it says "max seconds", the time was
