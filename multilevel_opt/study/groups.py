@@ -119,9 +119,10 @@ class Arrangement:
 
 
 def without_targets(study: Arrangement) -> bool:
-    """Whether no run had a target, or ended in any other way than with its budget or an error."""
+    """Whether no run had a target, or ended in any other way than with its budget, its epochs or an error."""
     records = [record for group in study.groups for runs in group.runs.values() for record in runs.values()]
-    return not any(record.get("target") or solved(record) for record in records)
+    by_itself = (solved(record) and record.get("status") != "epochs" for record in records)
+    return not any(by_itself) and not any(record.get("target") for record in records)
 
 
 def arrange(records: Iterable[Record], reference: str | None = None, named: Sequence[str] = ()) -> Arrangement:

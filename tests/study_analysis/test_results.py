@@ -36,12 +36,14 @@ def test_a_table_counts_failures_as_infinite() -> None:
 
 def test_without_targets_a_table_tells_what_runs_spent_and_none_is_missed() -> None:
     runs = [record(m, s, None, target={}, seconds=s + 1.0) for m in ("Adam", "K-BFGS") for s in range(3)]
+    runs += [record("trained", s, 1.0, target={}, status="epochs") for s in range(3)]
     study = arrange([*runs, failed("SGD", 0, target={})])
     (table,) = result_tables(study)
     found = rows(table)
     assert found["Adam"]["seconds"] == (2.0, 1.5, 2.5)
     assert found["Adam"]["iterations"] == (20.0, 20.0, 20.0)
     assert found["SGD"]["seconds"] == (inf, inf, inf)
+    assert found["trained"]["iterations"] == (10.0, 10.0, 10.0)
     assert not {"solved", "save", "save_seconds"} & found["Adam"].keys()
     assert "target" not in table.notes[0].replace("no target", "")
     assert [row[1] for row in missed_table(study).rows] == [("SGD",)]
