@@ -3,8 +3,8 @@
 u = sin(x - βt)
 
 With the usual β = 30 or 40 it turns round five or six times: the failure mode of Krishnapriyan, Gholami, Zhe, Kirby &
-Mahoney (NeurIPS 2021). The network is exactly periodic in x, and gets the time stretched
-so that the solution is as steep in it as in x; it is one layer of sines, as wide as that asks for.
+Mahoney (NeurIPS 2021). The network is exactly periodic in x, and gets the time stretched so that
+the solution is as steep in it as in x; it is one layer of sines, as wide as that asks for.
 """
 
 from __future__ import annotations
