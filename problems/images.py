@@ -135,7 +135,18 @@ def _idx_folder(folder: Path) -> Images:
     for pictures, labels in ((train, train_labels), (test, test_labels)):
         if pictures.ndim != 3 or labels.shape != (len(pictures),):
             raise InputError(f"{folder} has pictures {pictures.shape} and labels {labels.shape}: give one label each")
+    _numbered(folder, np.concatenate([train_labels, test_labels]))
     return Images(_scaled(train[:, None]), _classes(train_labels), _scaled(test[:, None]), _classes(test_labels))
+
+
+def _numbered(folder: Path, labels: Bytes) -> None:
+    """Raise ``InputError`` where most below the largest do not occur: a stray label would add scores for them."""
+    classes, counts = np.unique(labels, return_counts=True)
+    if classes.size and classes[-1] >= 2 * classes.size:
+        raise InputError(
+            f"{folder} has label {classes[-1]} on {counts[-1]} pictures and {classes.size - 1} other labels: "
+            "number the classes from 0"
+        )
 
 
 def idx(path: Path) -> Bytes:

@@ -39,6 +39,20 @@ def test_idx_files_are_read_as_written(tmp_path: Path, end: str) -> None:
     assert len(images(str(tmp_path), 5).train) == 5
 
 
+@pytest.mark.parametrize("part", [1, 3])
+def test_a_stray_label_is_named_and_a_class_without_pictures_is_none(tmp_path: Path, part: int) -> None:
+    labels = mnist(tmp_path)[part].copy()
+    labels[2] = 255
+    write_idx(tmp_path / PARTS[part], labels)
+    with pytest.raises(InputError, match=r"label 255 on 1 pictures"):
+        images(str(tmp_path))
+    labels[2] = 0
+    write_idx(tmp_path / PARTS[part], labels)
+    for name in (PARTS[1], PARTS[3]):
+        write_idx(tmp_path / name, 1 + idx(tmp_path / name))  # as in files of letters, which are numbered from 1
+    assert int(images(str(tmp_path)).train_labels.min()) > 0
+
+
 def test_cifar_files_are_read_as_written(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     rows = random.integers(0, 256, (4, 3073)).astype(np.uint8)
