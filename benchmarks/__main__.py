@@ -44,7 +44,6 @@ BENCHMARKS: dict[str, Callable[[Sequence[int]], None]] = {
     "secant": secant.run,
     "separable": separable.run,
     "elements": elements.run,
-    "equations": equations.run,
     "partitioned": partitioned.run,
     "bounds": bounds.run,
     "grids": grids.run,
@@ -54,6 +53,9 @@ BENCHMARKS: dict[str, Callable[[Sequence[int]], None]] = {
     "algebra": algebra.run,
 }
 
+FILTERED: dict[str, Callable[[Sequence[int], Sequence[str], Sequence[str]], None]] = {  # seeds, methods, problems
+    "equations": equations.run,
+}
 DEFAULT = ("iteration", "jacobian", "levels", "peers", "studies")
 
 
@@ -63,16 +65,30 @@ def seeds(text: str) -> list[int]:
     return list(range(int(first), int(last) + 1)) if dash else [int(part) for part in text.split(",")]
 
 
+def listed(text: str) -> list[str]:
+    """The parts of ``lm,auto``."""
+    return [part.strip() for part in text.split(",")]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "names", nargs="*", choices=[*BENCHMARKS, []], help=f"which ones; default: {', '.join(DEFAULT)}"
+        "names", nargs="*", choices=[*BENCHMARKS, *FILTERED, []], help=f"which ones; default: {', '.join(DEFAULT)}"
     )
     parser.add_argument("--seeds", type=seeds, default=seeds("0-4"), metavar="0-4", help="of levels, peers and studies")
+    several = f"of {', '.join(FILTERED)}; may be repeated"
+    for option, default in (("--method", "auto"), ("--only", "helmholtz,wave")):
+        parser.add_argument(option, type=listed, action="extend", default=[], metavar=default, help=several)
     arguments = parser.parse_args()
+    names = arguments.names or DEFAULT
+    if (arguments.method or arguments.only) and not set(names) <= set(FILTERED):
+        parser.error(f"--method and --only are options of {', '.join(FILTERED)} alone")
     say(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
-    for name in arguments.names or DEFAULT:
-        BENCHMARKS[name](arguments.seeds)
+    for name in names:
+        if name in FILTERED:
+            FILTERED[name](arguments.seeds, arguments.method, arguments.only)
+        else:
+            BENCHMARKS[name](arguments.seeds)
 
 
 if __name__ == "__main__":

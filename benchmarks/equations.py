@@ -19,7 +19,7 @@ import multilevel_opt as mlo
 from benchmarks.measure import say, show, spread
 from multilevel_opt.registry import load
 
-METHODS = ("lm", "auto")
+METHODS = ("auto",)
 CHANGE = 0.05
 ORDER = 2000
 HEADER = ("problem", "target", "within s", "reached", "seconds", "best error", "in factorizations", "worst/median")
@@ -27,7 +27,7 @@ HEADER = ("problem", "target", "within s", "reached", "seconds", "best error", "
 Found = dict[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Task:
     """A problem, the coefficient that every seed changes, and the error that is asked for.
 
@@ -86,14 +86,30 @@ TASKS = (
 )
 
 
-def run(seeds: Sequence[int]) -> None:
+def run(seeds: Sequence[int], methods: Sequence[str] = (), only: Sequence[str] = ()) -> None:
     say(f"threads: {torch.get_num_threads()}; every seed changes the coefficients by up to {CHANGE:.0%}")
-    for method in METHODS:
-        show(f"{method}, {len(seeds)} seeds; median [min, max]", HEADER, [row(task, method, seeds) for task in TASKS])
+    for method in methods or METHODS:
+        runs = {task: [solved(task, method, seed) for seed in seeds] for task in asked(only)}
+        title = f"{method}, {len(seeds)} seeds; median [min, max]"
+        show(title, HEADER, [row(task, found) for task, found in runs.items()])
+        say(f"{method}: {counted([f for found in runs.values() for f in found])}")
 
 
-def row(task: Task, method: str, seeds: Sequence[int]) -> list[str]:
-    found = [solved(task, method, seed) for seed in seeds]
+def asked(only: Sequence[str]) -> list[Task]:
+    """The tasks whose titles have all words of one of these: ``helmholtz``, ``helmholtz dim=2``; all for none."""
+    chosen = [task for task in TASKS if not only or any({*words.split()} <= {*task.title().split()} for words in only)]
+    if not chosen:
+        raise SystemExit(f"no task is called {' or '.join(only)}: {', '.join(task.title() for task in TASKS)}")
+    return chosen
+
+
+def counted(found: Sequence[Found]) -> str:
+    """How many pairs of problem and seed reached their target in time."""
+    reached = sum(f["reached"] for f in found)
+    return f"{reached} of {len(found)} pairs (problem, seed) reached their target in time, {reached / len(found):.0%}"
+
+
+def row(task: Task, found: Sequence[Found]) -> list[str]:
     reached = [f for f in found if f["reached"]]
     seconds = [f["seconds"] for f in reached]
     cells = [task.title(), f"{task.target:g}", f"{task.limit:g}", f"{len(reached)}/{len(found)}", spread(seconds)]
