@@ -10,6 +10,7 @@ import torch
 from benchmarks import (
     algebra,
     bounds,
+    choice,
     coarsening,
     damping,
     elements,
@@ -55,6 +56,7 @@ BENCHMARKS: dict[str, Callable[[Sequence[int]], None]] = {
 
 FILTERED: dict[str, Callable[[Sequence[int], Sequence[str], Sequence[str]], None]] = {  # seeds, methods, problems
     "equations": equations.run,
+    "choice": choice.run,
 }
 DEFAULT = ("iteration", "jacobian", "levels", "peers", "studies")
 

@@ -95,11 +95,11 @@ def run(seeds: Sequence[int], methods: Sequence[str] = (), only: Sequence[str] =
         say(f"{method}: {counted([f for found in runs.values() for f in found])}")
 
 
-def asked(only: Sequence[str]) -> list[Task]:
+def asked(only: Sequence[str], tasks: Sequence[Task] = TASKS) -> list[Task]:
     """The tasks whose titles have all words of one of these: ``helmholtz``, ``helmholtz dim=2``; all for none."""
-    chosen = [task for task in TASKS if not only or any({*words.split()} <= {*task.title().split()} for words in only)]
+    chosen = [task for task in tasks if not only or any({*words.split()} <= {*task.title().split()} for words in only)]
     if not chosen:
-        raise SystemExit(f"no task is called {' or '.join(only)}: {', '.join(task.title() for task in TASKS)}")
+        raise SystemExit(f"no task is called {' or '.join(only)}: {', '.join(task.title() for task in tasks)}")
     return chosen
 
 
