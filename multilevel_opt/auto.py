@@ -25,7 +25,6 @@ from multilevel_opt.api import start_point, within_memory
 from multilevel_opt.bounds import region
 from multilevel_opt.errors import NonFiniteError, UnsupportedCombination
 from multilevel_opt.ledger import Ledger
-from multilevel_opt.methods import default_method
 from multilevel_opt.objective.least_squares import LeastSquares
 from multilevel_opt.output_layer import ROUNDING, affine, output_parameters
 from multilevel_opt.problem import Problem
@@ -156,7 +155,7 @@ def choose(
     Raises:
         InputError: the start point or the residual there is not what it must be.
     """
-    own = getattr(problem, "default_method", None)
+    own = _own(problem)
     if own is not None:
         return Choice(own, "the problem names it")
     case = Case(problem, until or {}, curvature, memory)
@@ -168,8 +167,15 @@ def choose(
 
 
 def usual_method(problem: Problem) -> str:
-    """The problem's own ``default_method``, else that of its objective; ``auto`` chooses it or one of its kind."""
-    return getattr(problem, "default_method", None) or default_method(problem)
+    """The problem's own ``default_method``, else ``lm`` where it has a residual and ``tr2`` where it has none.
+
+    ``auto`` chooses it or one of its kind.
+    """
+    return _own(problem) or ("lm" if problem.objective.has_residual else "tr2")
+
+
+def _own(problem: Problem) -> str | None:
+    return getattr(problem, "default_method", None)
 
 
 def _no_residual(case: Case) -> str:

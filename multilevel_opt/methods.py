@@ -17,7 +17,6 @@ from multilevel_opt.hierarchy import Hierarchy
 from multilevel_opt.multilevel import Multilevel
 from multilevel_opt.output_layer import OutputLayer
 from multilevel_opt.policy import ErrorLaw, GainRatio
-from multilevel_opt.problem import Problem
 from multilevel_opt.row_steps import RowLevels
 from multilevel_opt.state import Cycle
 from multilevel_opt.subproblem import DampedLeastSquares, Lanczos, Nested, Steihaug
@@ -155,11 +154,6 @@ def solver_of(method: Method, curvature: str | None) -> Multilevel:
     if curvature not in CURVATURES:
         raise InputError(f"unknown curvature {curvature!r}: choose one of {', '.join(CURVATURES)}")
     return with_curvature(method.solver, CURVATURES[curvature])
-
-
-def default_method(problem: Problem) -> str:
-    """``lm`` where the objective has a residual, ``tr2`` where it has none."""
-    return "lm" if problem.objective.has_residual else "tr2"
 
 
 def method_of(method: str, levels: int | None, coarsening: str | None) -> tuple[Method, int, Builder]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil, pi
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -19,7 +18,6 @@ from torch import Tensor
 from multilevel_opt.errors import InputError
 from multilevel_opt.pde import (
     MLP,
-    PER_RIDGE,
     Chain,
     Domain,
     Evolution,
@@ -29,8 +27,6 @@ from multilevel_opt.pde import (
     Paced,
     PeriodicFeatures,
     Time,
-    ridges_for,
-    slabs_for,
 )
 
 
@@ -43,7 +39,7 @@ class Convection(Evolution):
     """
 
     beta: float = 40.0
-    depth: int = 1
+    linear = True
 
     def __post_init__(self) -> None:
         if not self.beta > 0:
@@ -71,17 +67,8 @@ class Convection(Evolution):
     def frequency(self) -> float:
         return 1.0
 
-    def default_activation(self) -> str:
-        return "sin" if self.depth == 1 else super().default_activation()
-
-    def default_width(self) -> int:
-        count = 1 if self.slabs == "auto" else cast(int, self.slabs)
-        return ridges_for(self.place.bounds, [self.frequency(), self.beta / count]) if self.depth == 1 else 20
-
-    def default_points(self) -> int:
-        return PER_RIDGE * cast(int, self.width) if self.depth == 1 else 1200
+    def rate(self) -> float:
+        return self.beta
 
     def default_slabs(self) -> int:
-        if self.depth == 1:
-            return slabs_for(self.place.bounds[:1], [self.frequency()], self.beta / 2)
-        return max(1, ceil(self.beta / 5))
+        return super().default_slabs() if self.wide() else ceil(self.beta / 5)

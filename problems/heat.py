@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import pi
-from typing import cast
 
 import torch
 from torch import Tensor
 
 from multilevel_opt.errors import InputError
-from multilevel_opt.pde import PER_RIDGE, Domain, Evolution, Field, Interval, Time, ridges_for
+from multilevel_opt.pde import Domain, Evolution, Field, Interval, Time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +31,7 @@ class Heat(Evolution):
     a: float = 0.1
     k: int = 3
     until: float = 1.0
-    depth: int = 1
+    linear = True
 
     def __post_init__(self) -> None:
         if not (self.a > 0 and self.k >= 1 and self.until > 0):
@@ -58,12 +57,3 @@ class Heat(Evolution):
 
     def frequency(self) -> float:
         return self.k * pi
-
-    def default_activation(self) -> str:
-        return "sin" if self.depth == 1 else super().default_activation()
-
-    def default_width(self) -> int:
-        return ridges_for(self.place.bounds, [self.frequency()] * 2) if self.depth == 1 else 26
-
-    def default_points(self) -> int:
-        return PER_RIDGE * cast(int, self.width) if self.depth == 1 else 1000

@@ -17,13 +17,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, pi
-from typing import cast
 
 import torch
 from torch import Tensor
 
 from multilevel_opt.errors import InputError
-from multilevel_opt.pde import PER_RIDGE, Field, PDEProblem, ridges_for, with_boundary
+from multilevel_opt.pde import Field, PDEProblem, with_boundary
 
 LENS = (0.2, -0.3)
 
@@ -49,6 +48,7 @@ class Helmholtz(PDEProblem):
     wavenumber: float = 1.0
     contrast: float = 0.0
     hard: bool | None = None
+    linear = True
 
     def __post_init__(self) -> None:
         if self.dim not in (1, 2):
@@ -98,22 +98,16 @@ class Helmholtz(PDEProblem):
             return float(self.nu)
         return max(max(self.a1, self.a2) * pi, self.wavenumber / min(1.0, 1.0 + self.contrast))
 
-    def flat(self) -> bool:
-        """Whether the network is one layer of sines, as wide as the wave number asks for."""
-        return self.dim == 2 and self.depth in (None, 1) and self.init == "scaled"
-
-    def default_activation(self) -> str:
-        return "sin" if self.flat() else super().default_activation()
+    def wide(self) -> bool:
+        return self.dim == 2 and super().wide()
 
     def default_width(self) -> int:
-        if self.flat():
-            return ridges_for(self.bounds, [self.frequency()] * 2)
-        return 1024 if self.dim == 1 else 26
+        return 1024 if self.dim == 1 else super().default_width()
 
     def default_points(self) -> int:
         if self.dim == 1:
             return ceil(3 * self.nu) + (1 if self.init == "normal" else 16)
-        return PER_RIDGE * cast(int, self.width) if self.flat() else 1000
+        return super().default_points()
 
     def default_sampling(self) -> str:
         return "equispaced" if self.dim == 1 else "sobol"

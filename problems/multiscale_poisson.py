@@ -10,13 +10,13 @@ the wave numbers of the solution and whose width follows from them; the boundary
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, isfinite, pi
+from math import isfinite, pi
 
 import torch
 from torch import Tensor
 
 from multilevel_opt.errors import InputError
-from multilevel_opt.pde import PER_RIDGE, Field, PDEProblem, ridges_for, with_boundary
+from multilevel_opt.pde import Field, PDEProblem, with_boundary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,16 +29,17 @@ class MultiscalePoisson(PDEProblem):
 
     dim: int = 2
     frequencies: str = "4,8"
+    linear = True
 
     def __post_init__(self) -> None:
         if self.dim != 2:
             raise InputError(f"multiscale-poisson has two dimensions, got dim={self.dim}: leave dim out")
-        if not self.waves or not all(isfinite(wave) and wave > 0 for wave in self.waves):
+        if not self.modes or not all(isfinite(wave) and wave > 0 for wave in self.modes):
             raise InputError(f"frequencies={self.frequencies!r} must be positive numbers joined by commas, as 4,8")
         super().__post_init__()
 
     @property
-    def waves(self) -> tuple[float, ...]:
+    def modes(self) -> tuple[float, ...]:
         """The ωₖ; none where ``frequencies`` is not readable."""
         try:
             return tuple(float(word) for word in str(self.frequencies).split(","))
@@ -55,18 +56,9 @@ class MultiscalePoisson(PDEProblem):
         return with_boundary(z, n, self.bounds, self.exact)
 
     def frequency(self) -> float:
-        return max(self.waves) * pi
-
-    def default_activation(self) -> str:
-        return "sin"
-
-    def default_width(self) -> int:
-        return ridges_for(self.bounds, [self.frequency()] * 2)
-
-    def default_points(self) -> int:
-        return ceil((PER_RIDGE * self.default_width()) ** 0.5) ** 2
+        return max(self.modes) * pi
 
     def _summed(self, z: Tensor, times: int) -> Tensor:
         """(−Δ)^times u at the points z (m, 2), (m,)."""
-        parts = [(2 * (wave * pi) ** 2) ** times * torch.sin(wave * pi * z).prod(1) for wave in self.waves]
+        parts = [(2 * (wave * pi) ** 2) ** times * torch.sin(wave * pi * z).prod(1) for wave in self.modes]
         return torch.stack(parts).mean(0)

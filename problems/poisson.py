@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from multilevel_opt.errors import InputError
-from multilevel_opt.pde import PER_RIDGE, Field, PDEProblem, ridges_for, with_boundary
+from multilevel_opt.pde import Field, PDEProblem, with_boundary
 
 FLATTER = 0.7  # steepest ridges of the start in more than two dimensions: from 1.0 training was stuck on four seeds
 
@@ -34,6 +34,7 @@ class Poisson(PDEProblem):
     nu: float = 20.0
     k: int = 2
     hard: bool = False
+    linear = True
 
     def __post_init__(self) -> None:
         if not self.nu > 0:
@@ -67,22 +68,18 @@ class Poisson(PDEProblem):
     def default_activation(self) -> str:
         return "sin" if self.dim > 1 and self.init == "scaled" else super().default_activation()
 
-    def flat(self) -> bool:
-        """Whether the network is one layer of sines, as wide as the wave number asks for."""
-        return self.dim == 2 and self.depth in (None, 1) and self.init == "scaled"
+    def wide(self) -> bool:
+        return self.dim == 2 and super().wide()
 
     def default_width(self) -> int:
-        if self.flat():
-            return ridges_for(self.bounds, [self.frequency()] * 2)
+        if self.wide():
+            return super().default_width()
         return 512 if self.dim == 1 else 100 if self.dim == 2 else 32 * self.dim
 
     def default_points(self) -> int:
         if self.dim == 1:
             return ceil(3 * self.nu) + (1 if self.init == "normal" else 16)
-        if self.dim == 2:
-            ridges = ridges_for(self.bounds, [self.frequency()] * 2)
-            return max(30, ceil((PER_RIDGE * ridges) ** 0.5)) ** 2
-        return 500 * self.dim
+        return max(900, super().default_points()) if self.dim == 2 else 500 * self.dim
 
     def default_boundary_weight(self, t: int, t_b: int) -> float:
         return 0.1 * t if self.dim == 1 else super().default_boundary_weight(t, t_b)

@@ -25,7 +25,6 @@ from torch import Tensor
 from multilevel_opt.errors import InputError
 from multilevel_opt.pde import (
     MLP,
-    PER_RIDGE,
     Condition,
     Dirichlet,
     Domain,
@@ -33,7 +32,6 @@ from multilevel_opt.pde import (
     Network,
     PDEProblem,
     Polygon,
-    ridges_for,
 )
 
 CORNERS = ((-1.0, -1.0), (0.0, -1.0), (0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (-1.0, 1.0))
@@ -72,7 +70,7 @@ class PoissonLShape(PDEProblem):
     singular: float = 1.0
     smooth: float = 1.0
     straight: bool = True
-    depth: int = 1
+    linear = True
 
     def __post_init__(self) -> None:
         if self.singular == 0 and self.smooth == 0:
@@ -97,17 +95,8 @@ class PoissonLShape(PDEProblem):
     def make_network(self) -> Network:
         if not self.straight:
             return super().make_network()
-        widths = (cast(int, self.width),) * self.depth
+        widths = (cast(int, self.width),) * cast(int, self.depth)
         return MLP(self.dim, widths, cast(str, self.activation), embedding=WithStraightened())
 
     def exact(self, z: Tensor) -> Tensor:
         return self.singular * straightened(z)[:, 0] + self.smooth * torch.sin(pi * z).prod(1)
-
-    def default_activation(self) -> str:
-        return "sin" if self.depth == 1 else super().default_activation()
-
-    def default_width(self) -> int:
-        return ridges_for(self.place.bounds, [self.frequency()] * 2) if self.depth == 1 else 26
-
-    def default_points(self) -> int:
-        return PER_RIDGE * cast(int, self.width) if self.depth == 1 else 1000

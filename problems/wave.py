@@ -11,13 +11,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil, pi
-from typing import cast
 
 import torch
 from torch import Tensor
 
 from multilevel_opt.errors import InputError
-from multilevel_opt.pde import PER_RIDGE, Domain, Evolution, Field, Interval, Time, ridges_for, slabs_for
+from multilevel_opt.pde import Domain, Evolution, Field, Interval, Time
 
 SPEED = 2.0
 
@@ -31,7 +30,7 @@ class Wave(Evolution):
     """
 
     beta: int = 5
-    depth: int = 1
+    linear = True
 
     def __post_init__(self) -> None:
         if not (isinstance(self.beta, int) and self.beta >= 1):
@@ -64,18 +63,5 @@ class Wave(Evolution):
     def rate(self) -> float:
         return SPEED * self.beta * pi
 
-    def default_activation(self) -> str:
-        return "sin" if self.depth == 1 else super().default_activation()
-
-    def default_width(self) -> int:
-        count = 1 if self.slabs == "auto" else cast(int, self.slabs)
-        waves = [self.frequency(), self.rate() / count]
-        return ridges_for(self.place.bounds, waves) if self.depth == 1 else 20
-
-    def default_points(self) -> int:
-        return PER_RIDGE * cast(int, self.width) if self.depth == 1 else 600
-
     def default_slabs(self) -> int:
-        if self.depth == 1:
-            return slabs_for(self.place.bounds[:1], [self.frequency()], self.rate() / 2)
-        return max(1, ceil(1.6 * self.beta))
+        return super().default_slabs() if self.wide() else ceil(1.6 * self.beta)

@@ -1,11 +1,16 @@
 """Random features: the least-squares problem beside numpy's, the search for a factor, and rows held out."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
+import multilevel_opt as mlo
 from multilevel_opt.output_layer import output_parameters
-from multilevel_opt.pde import ridges_for, slabs_for
+from multilevel_opt.pde import Field, PDEProblem
+from multilevel_opt.pde.resolution import ridges_for, slabs_for
 from multilevel_opt.random_features import random_features
 from problems.convection import Convection
 from problems.helmholtz import Helmholtz
@@ -92,3 +97,41 @@ def test_width_follows_the_wave_number() -> None:
 def test_one_least_squares_problem_solves_linear_equations(problem: Poisson) -> None:
     found = random_features(problem.objective, problem.x0, places(problem), problem.held_out, enough=1e-6)
     assert problem.relative_l2(found.x) < 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mine(PDEProblem):
+    """-Δu + u = f on the unit cube: a problem of which nothing is said but its wave number, and that it is linear."""
+
+    linear = True
+
+    def exact(self, z: Tensor) -> Tensor:
+        return torch.sin(5.0 * z).sum(1)
+
+    def equation(self, u: Field, z: Tensor) -> Tensor:
+        return -u.laplacian + u.value - 26.0 * self.exact(z)
+
+    def frequency(self) -> float:
+        return 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unsaid(Mine):
+    linear = False
+
+
+@pytest.mark.parametrize("dim", [1, 2])
+def test_one_word_gives_a_linear_problem_of_its_own_a_wide_layer(dim: int) -> None:
+    problem = Mine(dim=dim)
+    assert (problem.width, problem.activation) == (ridges_for([(0.0, 1.0)] * dim, [5.0] * dim), "sin")
+    assert len(problem.interior_points) >= 2 * ridges_for([(0.0, 1.0)] * dim, [5.0] * dim)
+    run = mlo.solve(problem, until={"relative_l2": 1e-6}, max_iterations=0)
+    assert run.record["chosen"]["method"] == "lm"
+    assert run.result.success
+
+
+@pytest.mark.parametrize("problem", [Unsaid(dim=2), Mine(dim=2, depth=2), Mine(dim=2, init="normal"), Mine(dim=3)])
+def test_no_wide_layer_where_something_else_is_asked_for(problem: Mine) -> None:
+    assert not problem.wide()
+    assert problem.activation != "sin"
+    assert problem.width == (26 if problem.depth == 2 else 64)

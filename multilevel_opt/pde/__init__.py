@@ -18,7 +18,6 @@ from multilevel_opt.pde.problem import PDEProblem
 from multilevel_opt.pde.refinement import refined
 from multilevel_opt.pde.regions import Disc, Polygon, Rectangle, Region
 from multilevel_opt.pde.residual import PDEResidual
-from multilevel_opt.pde.resolution import PER_RIDGE, ridges_for, slabs_for
 from multilevel_opt.pde.sampling import SAMPLINGS
 from multilevel_opt.pde.several import Several
 from multilevel_opt.pde.terms import Needs
@@ -28,7 +27,6 @@ __all__ = [
     "ARCHITECTURES",
     "INITIALIZATIONS",
     "MLP",
-    "PER_RIDGE",
     "SAMPLINGS",
     "Block",
     "Boundary",
@@ -67,7 +65,5 @@ __all__ = [
     "SpaceTime",
     "Time",
     "refined",
-    "ridges_for",
-    "slabs_for",
     "with_boundary",
 ]

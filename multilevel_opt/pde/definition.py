@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from math import ceil
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -14,13 +15,21 @@ from multilevel_opt.pde.conditions import Boundary, Condition
 from multilevel_opt.pde.domains import Box, Domain
 from multilevel_opt.pde.fronts import Front
 from multilevel_opt.pde.networks import Network
+from multilevel_opt.pde.resolution import PER_RIDGE, ridges_for
 
 if TYPE_CHECKING:
     from multilevel_opt.pde.problem import PDEProblem
 
 
 class Definition:
-    """The part of ``PDEProblem`` that users override."""
+    """The part of ``PDEProblem`` that users override.
+
+    Attributes:
+        linear: whether equation and conditions are linear in the unknown functions, so that the network may be one wide
+            layer, see ``wide``.
+    """
+
+    linear: ClassVar[bool] = False
 
     @property
     def bounds(self) -> Sequence[tuple[float, float]]:
@@ -81,24 +90,46 @@ class Definition:
         """Largest wave number of the solution along a coordinate, in radians per unit length."""
         return float(torch.pi)
 
+    def waves(self) -> Sequence[float]:
+        """Largest wave numbers of the solution, one for every coordinate; ``frequency`` for all."""
+        return [self.frequency()] * self._me.dim
+
+    def wide(self) -> bool:
+        """Whether one layer of sines, as wide as the wave numbers ask for, is what a ``linear`` problem gets.
+
+        It does in up to two coordinates, where neither ``depth`` nor ``init`` asks for something else.
+        """
+        return self.linear and self._me.depth in (None, 1) and self._me.init == "scaled" and self._me.dim <= 2
+
     def front(self) -> Front | None:
         """A thin layer of the solution, if one is known to be there: points, inputs and weights heed it."""
         return None
 
     def default_activation(self) -> str:
-        """Activation where none is asked for: tanh; with ``init="normal"`` tanh(z/2), as in the published tables."""
+        """Activation where none is asked for: tanh, and sines where it is ``wide``.
+
+        With ``init="normal"`` it is tanh(z/2), as in the published tables.
+        """
+        if self.wide():
+            return "sin"
         return "half-tanh" if self._me.init == "normal" else "tanh"
 
     def default_width(self) -> int:
-        """Neurons of a hidden layer where none are asked for."""
-        return 64
+        """Neurons of a hidden layer where none are asked for: 64 in one layer, 26 in several, as many as ridges."""
+        if self.wide():
+            return ridges_for(self._me.place.bounds, self.waves())
+        return 64 if self._me.depth in (None, 1) else 26
 
     def default_depth(self) -> int:
         """Hidden layers where none are asked for."""
         return 1
 
     def default_points(self) -> int:
-        """Interior points where none are asked for."""
+        """Interior points where none are asked for; where it is ``wide`` twice the neurons, on a full grid if any."""
+        if self.wide():
+            wanted, side = PER_RIDGE * cast(int, self._me.width), 1 / self._me.dim
+            equispaced = (self._me.sampling or self.default_sampling()) == "equispaced"
+            return ceil(wanted**side) ** self._me.dim if equispaced else wanted
         return 100 if self._me.dim == 1 else 900 if self._me.dim == 2 else 1024
 
     def default_sampling(self) -> str:

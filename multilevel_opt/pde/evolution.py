@@ -12,7 +12,7 @@ part of the time; its start is the end of the slab before, at any x, so that u i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -26,6 +26,7 @@ from multilevel_opt.pde.domains import SpaceTime, Time
 from multilevel_opt.pde.embeddings import Chain, Paced
 from multilevel_opt.pde.networks import MLP, Network
 from multilevel_opt.pde.problem import PDEProblem
+from multilevel_opt.pde.resolution import slabs_for
 from multilevel_opt.pde.slabs import Slabs
 
 State = tuple[Tensor, ...]
@@ -98,9 +99,17 @@ class Evolution(Slabs, PDEProblem):
         pace = 1.0 if rate is None else rate * (last - first) / steepest
         return replace(made, embedding=Paced(self.place.bounds, pace))
 
+    def waves(self) -> Sequence[float]:
+        """Those of a slab: ``rate`` is divided among all of them."""
+        rate, count = self.rate(), 1 if self.slabs == "auto" else cast(int, self.slabs)
+        return [*[self.frequency()] * (self.dim - 1), self.frequency() if rate is None else rate / count]
+
     def default_slabs(self) -> int:
-        """Slabs where none are asked for."""
-        return 1
+        """Slabs where none are asked for: one, or so many that one wide layer is affordable in each."""
+        (*space, (first, last)), rate = self.place.bounds, self.rate()
+        if rate is None or not self.wide():
+            return 1
+        return slabs_for(space, [self.frequency()] * len(space), rate * (last - first) / 2)
 
     @cached_property
     def place(self) -> SpaceTime:
