@@ -50,14 +50,18 @@ ENTRIES: dict[str, Entry] = {
     "torch-adam-lbfgs": Entry("torch-adam-lbfgs"),
 }
 PROBLEMS: dict[str, tuple[str, Mapping[str, Any]]] = {
-    "poisson 1-D, nu=20": ("poisson", {"nu": 20.0, "width": 64, "points": 200}),
-    "helmholtz 1-D, nu=10": ("helmholtz", {"nu": 10.0, "width": 64, "points": 200}),
-    "poisson 2-D, k=2": ("poisson", {"dim": 2, "k": 2, "width": 100}),
-    "helmholtz 2-D, (1, 4)": ("helmholtz", {"dim": 2, "depth": 2, "width": 26, "points": 1000}),
-    "burgers": ("burgers", {}),
+    "poisson 1-D, nu=20": ("poisson", {}),
+    "helmholtz 1-D, nu=10": ("helmholtz", {"nu": 10.0}),
+    "poisson 2-D, k=2": ("poisson", {"dim": 2}),
+    "helmholtz 2-D, (1, 4)": ("helmholtz", {"dim": 2}),
+    "heat": ("heat", {}),
+    "wave, beta=5": ("wave", {}),
+    "convection, beta=30": ("convection", {"beta": 30.0}),
+    "pendulum, omega=4": ("pendulum", {}),
+    "liouville": ("liouville", {}),
     "reaction, rho=5": ("reaction", {}),
-    "convection, beta=5": ("convection", {"beta": 5.0, "depth": 3, "slabs": 1}),
-}
+    "burgers": ("burgers", {}),
+}  # networks, points and weights are the defaults of the problems
 
 
 def main() -> None:
@@ -79,15 +83,20 @@ def main() -> None:
 def ours(problem: mlo.PDEProblem, entry: Entry, target: float, cap: float) -> dict[str, Any]:
     """A method of ours; measuring errors is not timed, as it is not for the others. Held-out residuals are."""
     timed = Timed(problem, target, cap)
-    vars(problem)["metrics"] = {"held_out": problem.held_out}
+
+    def error(x: Tensor) -> float:
+        with timed.clock.paused():
+            return problem.relative_l2(x)
 
     def look(event: Any, x: Tensor) -> bool:
         with contextlib.suppress(watch.Ended):
             timed.look(x)
         return timed.verdict is not None
 
+    vars(problem)["metrics"] = {"held_out": problem.held_out, "relative_l2": error}
     look(None, problem.x0)
-    run = mlo.solve(problem, entry.method, until={"loss": 1e-300}, max_iterations=MOST, callback=look)
+    run = mlo.solve(problem, entry.method, until={"relative_l2": target}, max_iterations=MOST, callback=look)
+    look(None, run.result.x)
     return {"errors": timed.errors, "message": str(run.record["status"])}
 
 

@@ -26,6 +26,7 @@ Judge = Callable[[Tensor], float]
 FARTHEST = 4  # doublings or halvings of the first layer
 SAMPLE = 2  # rows for every parameter of the output layer while factors are compared
 TRAINED = 0.8  # of the rows at most, where no other points are held out
+WORTH = 0.1  # share of the residual, while factors are compared, from which on all rows would not make a start of it
 HOPELESS = 0.5  # share of the residual from which on a fit says nothing: other ridges are not tried, but other factors
 RIDGES = (1.0, 1e3, 1e6)  # in units of the rounding of the smallest singular values, W ε²
 
@@ -58,14 +59,15 @@ def random_features(f: LeastSquares, x: Tensor, own: Tensor, judge: Judge | None
         enough: no other factor is tried where the share is at most this.
 
     Returns:
-        What was found; its share is not finite where no factor gives a finite residual.
+        What was found, fitted to all rows where that is worth it; its share is not finite where no factor gives a
+        finite residual.
     """
     m = sum(len(strip.order) for strip in f.residual.strips(x))
     fraction = min(1.0 if judge else TRAINED, SAMPLE * own.numel() / m)
     some, others = _parted(f, x, fraction)
     search = _Search(some, x.index_fill(0, own.to(x.device), 0.0), own, judge or _size_of(others))
     best = search.best(enough)
-    if fraction == 1.0:
+    if fraction == 1.0 or not best.share <= max(WORTH, enough):
         return best
     return search.fitted(f, best.factor, (best.ridge,))
 

@@ -95,10 +95,12 @@ def _model(deepxde: Any, problem: PDEProblem, x0: Tensor) -> tuple[Any, torch.nn
     low, high = points.min(0) - 1.0, points.max(0) + 1.0  # all points are given: what is around them has no effect
     box = deepxde.geometry.Interval(low[0], high[0]) if made.inputs == 1 else deepxde.geometry.Hypercube(low, high)
     data = deepxde.data.PDE(box, None, [_condition(deepxde, block, len(problem.frame.outputs)) for block in blocks])
-    sigma = made.sigma
+    sigma, first = made.sigma, made.inputs if made.embedding is None else made.embedding.features
     network = deepxde.nn.FNN(
-        [made.inputs, *made.widths, made.outputs], lambda a: sigma.derivatives(a, 0)[0], "Glorot uniform"
+        [first, *made.widths, made.outputs], lambda a: sigma.derivatives(a, 0)[0], "Glorot uniform"
     )
+    if made.embedding is not None:
+        network.apply_feature_transform(made.embedding)
     vector_to_parameters(x0.clone(), network.parameters())
     if problem.constrained():
         network.apply_output_transform(problem.transform)
@@ -107,7 +109,7 @@ def _model(deepxde: Any, problem: PDEProblem, x0: Tensor) -> tuple[Any, torch.nn
 
 def _check(problem: PDEProblem, network: Network, blocks: Sequence[Block]) -> None:
     """Raise ``UnsupportedCombination`` for what DeepXDE is not told here."""
-    plain = isinstance(network, MLP) and network.embedding is None and not network.skip
+    plain = isinstance(network, MLP) and not network.skip
     found = {
         "a network that is not fully connected": not plain,
         "unknown scalars": bool(problem.frame.unknowns),
