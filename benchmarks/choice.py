@@ -54,10 +54,9 @@ def run(seeds: Sequence[int], methods: Sequence[str] = (), only: Sequence[str] =
     """Both tables, for the problems asked for."""
     mlo.solve(load("helmholtz")(dim=2), AUTO, max_iterations=1)  # the first call in a process is the slowest
     tasks, names = asked(only, (*TASKS, *SAFE)), methods or METHODS
-    for chosen, others, times, bar in (
-        ([task for task in tasks if task not in SAFE], names, 1.0, BAR),
-        ([task for task in tasks if task in SAFE], ["lm"], 2 * SAFE_BAR, 1 / SAFE_BAR),
-    ):
+    for pool, others, times, bar in ((TASKS, names, 1.0, BAR), (SAFE, ["lm"], 2 * SAFE_BAR, 1 / SAFE_BAR)):
+        if not (chosen := [task for task in tasks if task in pool]):
+            continue
         found = [compared(task, seeds, others, times) for task in chosen]
         title = f"Median CPU seconds, {len(seeds)} seeds; -: not within {times:g} times those of auto"
         show(title, ["problem", "target", AUTO, *others, "auto / best"], [one.row() for one in found])
