@@ -107,13 +107,14 @@ class Case:
 
     @cached_property
     def features(self) -> Found | None:
-        """A start of random features, where the residual is affine in the output layer."""
+        """A start of random features, where the output layer is known."""
         f = self.network
         own = None if f is None or f.layout is None else output_parameters(f.layout)
-        if f is None or own is None or not affine(f, self.x, own):
+        if f is None or own is None:
             return None
         with suppress(NonFiniteError, UnsupportedCombination):
-            return random_features(f, self.x, own, self.problem.metrics.get("held_out"), self.tolerance)
+            linear = affine(f, self.x, own)
+            return random_features(f, self.x, own, self.problem.metrics.get("held_out"), self.tolerance, linear)
         return None
 
     @property

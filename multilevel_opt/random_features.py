@@ -2,7 +2,8 @@
 
 Where the residual is affine in the output layer, r = r₀ + J_o d, that layer solves one linear least-squares problem
 (Huang, Zhu & Siew 2006). It is solved on J_o itself, with columns of norm one, by orthogonal transformations that serve
-all ridges at once (``linalg/orthogonal.py``). How good it is depends on how steep the ridges of the first layer are:
+all ridges at once (``linalg/orthogonal.py``). Elsewhere Gauss–Newton steps in that layer come first (``output_fit.py``),
+and the linearization where they end is solved so, for the layer and not for a change of it. How good it is depends on how steep the ridges of the first layer are:
 too flat, and they do not follow the solution; too steep, and they follow it at the points of training only. So weights
 and biases of the first layer are tried as drawn, then doubled and halved, and on in the direction that helps.
 
@@ -21,6 +22,7 @@ from torch import Tensor
 from multilevel_opt.linalg.orthogonal import OrthogonalSystem
 from multilevel_opt.objective.layout import Layout
 from multilevel_opt.objective.least_squares import LeastSquares
+from multilevel_opt.output_fit import gauss_newton, unit_columns
 
 Judge = Callable[[Tensor], float]
 FARTHEST = 4  # doublings or halvings of the first layer
@@ -28,6 +30,8 @@ SAMPLE = 2  # rows for every parameter of the output layer while factors are com
 TRAINED = 0.8  # of the rows at most, where no other points are held out
 WORTH = 0.1  # share of the residual, while factors are compared, from which on all rows would not make a start of it
 HOPELESS = 0.5  # share of the residual from which on a fit says nothing: other ridges are not tried, but other factors
+AGAIN = 0.5  # a linearization is solved once more where the last one left no more than this share of what was left
+LINEARIZATIONS = 3
 RIDGES = (1.0, 1e3, 1e6)  # in units of the rounding of the smallest singular values, W ε²
 
 
@@ -48,15 +52,18 @@ class Found:
     ridge: float
 
 
-def random_features(f: LeastSquares, x: Tensor, own: Tensor, judge: Judge | None = None, enough: float = 0.0) -> Found:
+def random_features(
+    f: LeastSquares, x: Tensor, own: Tensor, judge: Judge | None = None, enough: float = 0.0, linear: bool = True
+) -> Found:
     """The best output layer for the best factor of the first layer.
 
     Args:
-        f: sum of squares of a network, affine in the parameters ``own``, that knows where its parameters lie.
+        f: sum of squares of a network that knows where its parameters lie.
         x: as drawn, shape (n,).
         own: places of the output layer, int64 of shape (W,).
         judge: x -> size of the residual at rows that are not those of f; None: some rows of f are held out.
         enough: no other factor is tried where the share is at most this.
+        linear: whether its residual is affine in the parameters ``own``.
 
     Returns:
         What was found, fitted to all rows where that is worth it; its share is not finite where no factor gives a
@@ -65,18 +72,18 @@ def random_features(f: LeastSquares, x: Tensor, own: Tensor, judge: Judge | None
     m = sum(len(strip.order) for strip in f.residual.strips(x))
     fraction = min(1.0 if judge else TRAINED, SAMPLE * own.numel() / m)
     some, others = _parted(f, x, fraction)
-    search = _Search(some, x.index_fill(0, own.to(x.device), 0.0), own, judge or _size_of(others))
+    search = _Search(some, x.index_fill(0, own.to(x.device), 0.0), own, judge or _size_of(others), linear)
     best = search.best(enough)
     if fraction == 1.0 or not best.share <= max(WORTH, enough):
         return best
-    return search.fitted(f, best.factor, (best.ridge,))
+    return search.fitted(f, best.factor, (best.ridge,) if linear else RIDGES, best.x)
 
 
 class _Search:
     """Tries factors of the first layer; ``zero`` is x with an output layer of zero."""
 
-    def __init__(self, f: LeastSquares, zero: Tensor, own: Tensor, judge: Judge) -> None:
-        self._f, self._zero, self._own, self._judge = f, zero, own, judge
+    def __init__(self, f: LeastSquares, zero: Tensor, own: Tensor, judge: Judge, linear: bool) -> None:
+        self._f, self._zero, self._own, self._judge, self._linear = f, zero, own.to(zero.device), judge, linear
         assert f.layout is not None
         self._first = _first_layer(f.layout).to(zero.device)
         self._size = judge(zero)
@@ -94,25 +101,47 @@ class _Search:
                 break
         return found
 
-    def fitted(self, f: LeastSquares, factor: float, ridges: tuple[float, ...]) -> Found:
-        """The best output layer on the rows of f."""
+    def fitted(
+        self, f: LeastSquares, factor: float, ridges: tuple[float, ...], near: Tensor | None = None
+    ) -> Found:
+        """The best output layer on the rows of f; from ``near``, which has this factor, where Newton steps lead there."""
         x = self._zero.clone()
         x[self._first] *= factor
+        if self._linear:
+            return self._solved(f, x, factor, ridges)
+        x = x if near is None else near
+        if not bool(torch.isfinite(f.residuals(x)).all()):
+            return Found(x, float("inf"), factor, ridges[0])
+        x = gauss_newton(f, x, self._own)
+        found = Found(x, self._share(x), factor, ridges[0])
+        for _ in range(LINEARIZATIONS if found.share < HOPELESS else 0):
+            other = self._solved(f, found.x, factor, ridges)
+            enough = other.share <= AGAIN * found.share
+            found = min(found, other, key=lambda one: one.share)
+            if not enough:
+                break
+        return found
+
+    def _solved(self, f: LeastSquares, x: Tensor, factor: float, ridges: tuple[float, ...]) -> Found:
+        """The best output layer for the linearization at x."""
         r, columns = f.columns(x, self._own)
         if not bool(torch.isfinite(columns).all() & torch.isfinite(r).all()):
             return Found(x, float("inf"), factor, ridges[0])
-        norms = torch.linalg.vector_norm(columns, dim=0)
-        scale = torch.where(norms > 0, norms, 1.0)
-        system = OrthogonalSystem(r, columns / scale, None, f.ledger)
+        unit, scale = unit_columns(columns)
+        system = OrthogonalSystem(r - columns @ x[self._own], unit, None, f.ledger)
         found = []
         for ridge in ridges:
             system.factorize(ridge * self._own.numel() * torch.finfo(x.dtype).eps ** 2)
-            y = x.index_copy(0, self._own.to(x.device), system.solve() / scale)
-            share = self._judge(y) / self._size if self._size > 0 else 0.0
-            found.append(Found(y, share if share == share else float("inf"), factor, ridge))
-            if not share < HOPELESS:
+            y = x.index_copy(0, self._own, system.solve() / scale)
+            found.append(Found(y, self._share(y), factor, ridge))
+            if not found[-1].share < HOPELESS:
                 break
         return min(found, key=lambda one: one.share)
+
+    def _share(self, x: Tensor) -> float:
+        """Of the residual that is left at held-out rows; infinite where that is not a number."""
+        share = self._judge(x) / self._size if self._size > 0 else 0.0
+        return share if share == share else float("inf")
 
 
 def _first_layer(layout: Layout) -> Tensor:
