@@ -2,10 +2,12 @@
 
 Where the residual is affine in the output layer, r = r₀ + J_o d, that layer solves one linear least-squares problem
 (Huang, Zhu & Siew 2006). It is solved on J_o itself, with columns of norm one, by orthogonal transformations that serve
-all ridges at once (``linalg/orthogonal.py``). Elsewhere Gauss–Newton steps in that layer come first (``output_fit.py``),
-and the linearization where they end is solved so, for the layer and not for a change of it. How good it is depends on how steep the ridges of the first layer are:
-too flat, and they do not follow the solution; too steep, and they follow it at the points of training only. So weights
-and biases of the first layer are tried as drawn, then doubled and halved, and on in the direction that helps.
+all ridges at once (``linalg/orthogonal.py``). Elsewhere Gauss–Newton steps in that layer (``output_fit.py``) lead to a
+point whose linearization is solved so, for the layer and not for a change of it.
+
+How good it is depends on how steep the ridges of the first layer are: too flat, and they do not follow the solution;
+too steep, and they follow it at the points of training only. So weights and biases of the first layer are tried as
+drawn, then doubled and halved, and on in the direction that helps.
 
 Factor and ridge are those of the least residual at rows that were not trained on, told as its share of what the data
 leave there with an output layer of zero. Neither the solution nor a clock is asked.
@@ -62,7 +64,7 @@ def random_features(
         x: as drawn, shape (n,).
         own: places of the output layer, int64 of shape (W,).
         judge: x -> size of the residual at rows that are not those of f; None: some rows of f are held out.
-        enough: no other factor is tried where the share is at most this.
+        enough: nothing more is tried where the share is at most this.
         linear: whether its residual is affine in the parameters ``own``.
 
     Returns:
@@ -72,8 +74,8 @@ def random_features(
     m = sum(len(strip.order) for strip in f.residual.strips(x))
     fraction = min(1.0 if judge else TRAINED, SAMPLE * own.numel() / m)
     some, others = _parted(f, x, fraction)
-    search = _Search(some, x.index_fill(0, own.to(x.device), 0.0), own, judge or _size_of(others), linear)
-    best = search.best(enough)
+    search = _Search(some, x.index_fill(0, own.to(x.device), 0.0), own, judge or _size_of(others), enough, linear)
+    best = search.best()
     if fraction == 1.0 or not best.share <= max(WORTH, enough):
         return best
     return search.fitted(f, best.factor, (best.ridge,) if linear else RIDGES, best.x)
@@ -82,17 +84,18 @@ def random_features(
 class _Search:
     """Tries factors of the first layer; ``zero`` is x with an output layer of zero."""
 
-    def __init__(self, f: LeastSquares, zero: Tensor, own: Tensor, judge: Judge, linear: bool) -> None:
-        self._f, self._zero, self._own, self._judge, self._linear = f, zero, own.to(zero.device), judge, linear
+    def __init__(self, f: LeastSquares, zero: Tensor, own: Tensor, judge: Judge, enough: float, linear: bool) -> None:
+        self._f, self._zero, self._own, self._judge = f, zero, own.to(zero.device), judge
+        self._enough, self._linear = enough, linear
         assert f.layout is not None
         self._first = _first_layer(f.layout).to(zero.device)
         self._size = judge(zero)
 
-    def best(self, enough: float) -> Found:
+    def best(self) -> Found:
         found = self.fitted(self._f, 1.0, RIDGES)
         for direction in (2.0, 0.5):
             factor = direction
-            while found.share > enough and 2.0**-FARTHEST <= factor <= 2.0**FARTHEST:
+            while found.share > self._enough and 2.0**-FARTHEST <= factor <= 2.0**FARTHEST:
                 other = self.fitted(self._f, factor, RIDGES)
                 if not other.share < found.share and found.share < HOPELESS:
                     break
@@ -101,10 +104,8 @@ class _Search:
                 break
         return found
 
-    def fitted(
-        self, f: LeastSquares, factor: float, ridges: tuple[float, ...], near: Tensor | None = None
-    ) -> Found:
-        """The best output layer on the rows of f; from ``near``, which has this factor, where Newton steps lead there."""
+    def fitted(self, f: LeastSquares, factor: float, ridges: tuple[float, ...], near: Tensor | None = None) -> Found:
+        """The best output layer on the rows of f; where it is not linear, from ``near``."""
         x = self._zero.clone()
         x[self._first] *= factor
         if self._linear:
@@ -116,9 +117,9 @@ class _Search:
         found = Found(x, self._share(x), factor, ridges[0])
         for _ in range(LINEARIZATIONS if found.share < HOPELESS else 0):
             other = self._solved(f, found.x, factor, ridges)
-            enough = other.share <= AGAIN * found.share
+            stalls = not other.share <= AGAIN * found.share
             found = min(found, other, key=lambda one: one.share)
-            if not enough:
+            if stalls or found.share <= self._enough:
                 break
         return found
 

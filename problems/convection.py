@@ -39,7 +39,7 @@ class Convection(Evolution):
     """
 
     beta: float = 40.0
-    linear = True
+    smooth = True
 
     def __post_init__(self) -> None:
         if not self.beta > 0:

@@ -31,7 +31,7 @@ class Heat(Evolution):
     a: float = 0.1
     k: int = 3
     until: float = 1.0
-    linear = True
+    smooth = True
 
     def __post_init__(self) -> None:
         if not (self.a > 0 and self.k >= 1 and self.until > 0):

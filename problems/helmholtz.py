@@ -48,7 +48,7 @@ class Helmholtz(PDEProblem):
     wavenumber: float = 1.0
     contrast: float = 0.0
     hard: bool | None = None
-    linear = True
+    smooth = True
 
     def __post_init__(self) -> None:
         if self.dim not in (1, 2):

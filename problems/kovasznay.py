@@ -28,7 +28,7 @@ class Kovasznay(PDEProblem):
     """
 
     reynolds: float = 40.0
-    depth: int = 3
+    smooth = True
 
     def __post_init__(self) -> None:
         if not self.reynolds > 0:
@@ -62,9 +62,3 @@ class Kovasznay(PDEProblem):
         u = 1.0 - decay * torch.cos(2 * pi * y)
         v = rate / (2 * pi) * decay * torch.sin(2 * pi * y)
         return torch.stack([u, v, 0.5 * (1.0 - decay * decay)], dim=1)
-
-    def default_width(self) -> int:
-        return 26
-
-    def default_points(self) -> int:
-        return 400

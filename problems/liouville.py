@@ -31,7 +31,7 @@ class Liouville(PDEProblem):
 
     c: float = 1.0
     q: float = 1.0
-    depth: int = 2
+    smooth = True
 
     def __post_init__(self) -> None:
         if not (self.c > 0 and self.q > 0):
@@ -50,9 +50,3 @@ class Liouville(PDEProblem):
     def exact(self, z: Tensor) -> Tensor:
         away = (z[:, 0] - 0.4) ** 2 + (z[:, 1] - 0.55) ** 2
         return log(8.0 * self.q / self.c) - 2.0 * torch.log1p(self.q * away)
-
-    def default_width(self) -> int:
-        return 30
-
-    def default_points(self) -> int:
-        return 500

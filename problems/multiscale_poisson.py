@@ -29,7 +29,7 @@ class MultiscalePoisson(PDEProblem):
 
     dim: int = 2
     frequencies: str = "4,8"
-    linear = True
+    smooth = True
 
     def __post_init__(self) -> None:
         if self.dim != 2:

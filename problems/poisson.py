@@ -34,7 +34,7 @@ class Poisson(PDEProblem):
     nu: float = 20.0
     k: int = 2
     hard: bool = False
-    linear = True
+    smooth = True
 
     def __post_init__(self) -> None:
         if not self.nu > 0:

@@ -70,7 +70,7 @@ class PoissonLShape(PDEProblem):
     singular: float = 1.0
     smooth: float = 1.0
     straight: bool = True
-    linear = True
+    smooth = True
 
     def __post_init__(self) -> None:
         if self.singular == 0 and self.smooth == 0:

@@ -30,7 +30,7 @@ class Wave(Evolution):
     """
 
     beta: int = 5
-    linear = True
+    smooth = True
 
     def __post_init__(self) -> None:
         if not (isinstance(self.beta, int) and self.beta >= 1):

@@ -103,7 +103,7 @@ def test_one_least_squares_problem_solves_linear_equations(problem: Poisson) -> 
 class Mine(PDEProblem):
     """-Δu + u = f on the unit cube: a problem of which nothing is said but its wave number, and that it is linear."""
 
-    linear = True
+    smooth = True
 
     def exact(self, z: Tensor) -> Tensor:
         return torch.sin(5.0 * z).sum(1)
@@ -117,7 +117,7 @@ class Mine(PDEProblem):
 
 @dataclass(frozen=True, kw_only=True)
 class Unsaid(Mine):
-    linear = False
+    smooth = False
 
 
 @pytest.mark.parametrize("dim", [1, 2])
@@ -134,4 +134,4 @@ def test_one_word_gives_a_linear_problem_of_its_own_a_wide_layer(dim: int) -> No
 def test_no_wide_layer_where_something_else_is_asked_for(problem: Mine) -> None:
     assert not problem.wide()
     assert problem.activation != "sin"
-    assert problem.width == (26 if problem.depth == 2 else 64)
+    assert problem.width == (26 if problem.depth == 2 else 200)

@@ -25,11 +25,11 @@ class Definition:
     """The part of ``PDEProblem`` that users override.
 
     Attributes:
-        linear: whether equation and conditions are linear in the unknown functions, so that the network may be one wide
-            layer, see ``wide``.
+        smooth: whether the solution has no thin layers and no kinks where ``front`` says nothing, so that the network
+            may be one wide layer, see ``wide``.
     """
 
-    linear: ClassVar[bool] = False
+    smooth: ClassVar[bool] = False
 
     @property
     def bounds(self) -> Sequence[tuple[float, float]]:
@@ -95,11 +95,11 @@ class Definition:
         return [self.frequency()] * self._me.dim
 
     def wide(self) -> bool:
-        """Whether one layer of sines, as wide as the wave numbers ask for, is what a ``linear`` problem gets.
+        """Whether one layer of sines, as wide as the wave numbers ask for, is what a ``smooth`` problem gets.
 
         It does in up to two coordinates, where neither ``depth`` nor ``init`` asks for something else.
         """
-        return self.linear and self._me.depth in (None, 1) and self._me.init == "scaled" and self._me.dim <= 2
+        return self.smooth and self._me.depth in (None, 1) and self._me.init == "scaled" and self._me.dim <= 2
 
     def front(self) -> Front | None:
         """A thin layer of the solution, if one is known to be there: points, inputs and weights heed it."""
@@ -115,10 +115,15 @@ class Definition:
         return "half-tanh" if self._me.init == "normal" else "tanh"
 
     def default_width(self) -> int:
-        """Neurons of a hidden layer where none are asked for: 64 in one layer, 26 in several, as many as ridges."""
+        """Neurons of a hidden layer where none are asked for.
+
+        As many as ridges where it is ``wide``; 26 in several layers, and in one 64 in one coordinate, 200 in more.
+        """
         if self.wide():
             return ridges_for(self._me.place.bounds, self.waves())
-        return 64 if self._me.depth in (None, 1) else 26
+        if self._me.depth not in (None, 1):
+            return 26
+        return 64 if self._me.dim == 1 else 200
 
     def default_depth(self) -> int:
         """Hidden layers where none are asked for."""
