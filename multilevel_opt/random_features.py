@@ -1,9 +1,9 @@
 """Random features as a start: the hidden layers as drawn, up to one factor, and the best output layer for them.
 
 Where the residual is affine in the output layer, r = r₀ + J_o d, that layer solves one linear least-squares problem
-(Huang, Zhu & Siew 2006). It is solved on J_o itself, with columns of norm one, by orthogonal transformations that serve
-all ridges at once (``linalg/orthogonal.py``). Elsewhere Gauss–Newton steps in that layer (``output_fit.py``) lead to a
-point whose linearization is solved so, for the layer and not for a change of it.
+(Huang, Zhu & Siew 2006). It is solved on J_o itself, with columns of norm one, by orthogonal transformations
+(``linalg/orthogonal.py``), for one ridge and larger ones while they help. Elsewhere Gauss–Newton steps in that layer
+(``output_fit.py``) lead to a point whose linearization is solved so, for the layer and not for a change of it.
 
 How good it is depends on how steep the ridges of the first layer are: too flat, and they do not follow the solution;
 too steep, and they follow it at the points of training only. So weights and biases of the first layer are tried as
@@ -21,7 +21,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from multilevel_opt.linalg.orthogonal import OrthogonalSystem
+from multilevel_opt.ledger import Ledger
+from multilevel_opt.linalg.orthogonal import OrthogonalSystem, TriangularSystem
 from multilevel_opt.objective.layout import Layout
 from multilevel_opt.objective.least_squares import LeastSquares
 from multilevel_opt.output_fit import gauss_newton, unit_columns
@@ -34,7 +35,7 @@ WORTH = 0.1  # share of the residual, while factors are compared, from which on 
 HOPELESS = 0.5  # share of the residual from which on a fit says nothing: other ridges are not tried, but other factors
 AGAIN = 0.5  # a linearization is solved once more where the last one left no more than this share of what was left
 LINEARIZATIONS = 3
-RIDGES = (1.0, 1e3, 1e6)  # in units of the rounding of the smallest singular values, W ε²
+RIDGES = (1.0, 1e3, 1e6)  # in units of the rounding of the smallest singular values, W ε²; while they help
 
 
 @dataclass(frozen=True)
@@ -129,13 +130,12 @@ class _Search:
         if not bool(torch.isfinite(columns).all() & torch.isfinite(r).all()):
             return Found(x, float("inf"), factor, ridges[0])
         unit, scale = unit_columns(columns)
-        system = OrthogonalSystem(r - columns @ x[self._own], unit, None, f.ledger)
+        solve = _solver(r - columns @ x[self._own], unit, f.ledger)
         found = []
         for ridge in ridges:
-            system.factorize(ridge * self._own.numel() * torch.finfo(x.dtype).eps ** 2)
-            y = x.index_copy(0, self._own, system.solve() / scale)
+            y = x.index_copy(0, self._own, solve(ridge * self._own.numel() * torch.finfo(x.dtype).eps ** 2) / scale)
             found.append(Found(y, self._share(y), factor, ridge))
-            if not found[-1].share < HOPELESS:
+            if not found[-1].share < min([HOPELESS, *(one.share for one in found[:-1])]):
                 break
         return min(found, key=lambda one: one.share)
 
@@ -143,6 +143,19 @@ class _Search:
         """Of the residual that is left at held-out rows; infinite where that is not a number."""
         share = self._judge(x) / self._size if self._size > 0 else 0.0
         return share if share == share else float("inf")
+
+
+def _solver(residual: Tensor, jacobian: Tensor, ledger: Ledger) -> Callable[[float], Tensor]:
+    """Λ -> the s with the least ‖r + J s‖² + Λ‖s‖²."""
+    if jacobian.shape[0] >= jacobian.shape[1]:
+        return TriangularSystem(residual, jacobian, ledger).solve
+    system = OrthogonalSystem(residual, jacobian, None, ledger)
+
+    def solved(damping: float) -> Tensor:
+        system.factorize(damping)
+        return system.solve()
+
+    return solved
 
 
 def _first_layer(layout: Layout) -> Tensor:

@@ -9,6 +9,10 @@ and their error is about ε s₁/√Λ (Björck 1996, sections 1.4 and 2.4). One
 and with J = A S Bᵀ, A of shape (m, k) and B of shape (n, k), both with orthonormal columns, the step is
 
     s = −B [(S² + Λ)⁻¹ (S Aᵀr + Bᵀc)] − (c − B Bᵀc)/Λ
+
+Singular values cost ten times as much as R. Where few Λ are asked for and m >= n, ``TriangularSystem`` does without:
+
+    [J r] = Q [R p; 0 q],   [R p; √Λ I 0] = Q' [R' p'; 0 q'],   R' s = −p'
 """
 
 from __future__ import annotations
@@ -96,3 +100,29 @@ class OrthogonalSystem:
         """Qᵀ v."""
         self._ledger.work(2.0 * self._q.numel() + 2.0 * self._k**2)
         return self._q.T @ v
+
+
+class TriangularSystem:
+    """min ½‖r + J s‖² + ½Λ‖s‖² for few Λ > 0, by triangular factors alone (Björck 1996, section 2.4).
+
+    Args:
+        residual: r of shape (m,).
+        jacobian: J of shape (m, n) with m >= n, with finite entries.
+        ledger: where flops are recorded.
+    """
+
+    def __init__(self, residual: Tensor, jacobian: Tensor, ledger: Ledger) -> None:
+        m, n = jacobian.shape
+        self._ledger, self._n = ledger, n
+        self._r: Tensor = torch.linalg.qr(torch.cat([jacobian, residual[:, None]], dim=1), mode="r")[1][:n]
+        ledger.work(2.0 * n**2 * (m - n / 3))
+        ledger.holds((2 * m * n + 5 * n**2) * jacobian.element_size())
+
+    def solve(self, damping: float) -> Tensor:
+        """The step s of shape (n,) for Λ = damping."""
+        n = self._n
+        below = torch.cat([torch.eye(n).to(self._r).mul_(damping**0.5), self._r.new_zeros(n, 1)], dim=1)
+        r = torch.linalg.qr(torch.cat([self._r, below]), mode="r")[1]
+        self._ledger.work(10 / 3 * n**3)
+        found: Tensor = -torch.linalg.solve_triangular(r[:n, :n], r[:n, n:], upper=True)[:, 0]
+        return found
