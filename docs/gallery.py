@@ -40,8 +40,8 @@ exact solution, the network, and the size of their difference on a logarithmic s
 for each function, slice or time.
 `mlopt problems NAME` explains the parameters.
 
-Seconds are those of the machine that made this page, perhaps a busy one: where it says "max seconds", the time was
-over before the target {target:g} of the relative L² error was reached, and more time brings a smaller error.
+Seconds, with choosing and set-up, are those of the machine that made this page, perhaps a busy one: where it says
+"max seconds", the time was over before the target {target:g} of the relative L² error was reached, and more time brings a smaller error.
 
 | problem | equation | relative L² error | residual | seconds | stopped |
 |---|---|---|---|---|---|
@@ -109,7 +109,8 @@ def summary(kind: type) -> str:
 def row(name: str, kind: type, record: Mapping[str, Any]) -> str:
     """A line of the table."""
     measures = record.get("metrics") or {}
-    seconds, status = float(record["seconds"]), str(record["status"]).replace("_", " ")
+    seconds = float(record["seconds"]) + float(record["seconds_setup"] or 0.0)
+    status = str(record["status"]).replace("_", " ")
     values = number(record.get("relative_l2")), number(measures.get("held_out")), f"{seconds:.0f}"
     link = f"[`{name}`](#{name})" if (PICTURES / f"{name}.png").exists() else f"`{name}`"
     return f"| {link} | {summary(kind)} | {' | '.join(values)} | {status} |"

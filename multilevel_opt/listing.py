@@ -61,4 +61,6 @@ def summary(record: Mapping[str, Any], result: Result) -> str:
     given = " ".join(f"{name}={value}" for name, value in record["parameters"].items() if value is not None)
     rows = record["n_residuals"]
     size = f"{record['n_parameters']} unknowns" + (f", {rows} residuals" if rows else "")
-    return f"{record['problem']} by {method_told(record)}: {size}\n  parameters     {given or 'none'}\n{result}\n"
+    before = f"  before         {record['seconds_setup']:.2f} seconds, to choose and to set up"
+    head = f"{record['problem']} by {method_told(record)}: {size}\n  parameters     {given or 'none'}"
+    return f"{head}\n{result}\n{before}\n"
