@@ -41,7 +41,8 @@ for each function, slice or time.
 `mlopt problems NAME` explains the parameters.
 
 Seconds, with choosing and set-up, are those of the machine that made this page, perhaps a busy one: where it says
-"max seconds", the time was over before the target {target:g} of the relative L² error was reached, and more time brings a smaller error.
+"max seconds", the time was over before the target {target:g} of the relative L² error was reached, and more time
+brings a smaller error.
 
 | problem | equation | relative L² error | residual | seconds | stopped |
 |---|---|---|---|---|---|
