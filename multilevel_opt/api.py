@@ -26,6 +26,7 @@ from multilevel_opt.objective.least_squares import LeastSquares
 from multilevel_opt.objective.residual import Residual, ResidualFunction
 from multilevel_opt.recorder import Monitor, Recorder
 from multilevel_opt.result import Event, Result, Status
+from multilevel_opt.snapshots import formed, told
 from multilevel_opt.state import State
 from multilevel_opt.stopping import GradientNorm, MaxIterations, Stop, Unbounded, Verdict
 from multilevel_opt.subproblem.router import CANDIDATES, memory_budget, plan
@@ -93,17 +94,17 @@ def minimize(
     target = Path(checkpoint) if checkpoint is not None else None
     if target is not None and not os.access(target.parent, os.W_OK | os.X_OK):
         raise InputError(f"cannot write the checkpoint {target}: give a file in an existing folder that can be written")
-    done = 0
-    if resume:
-        if target is None:
-            raise InputError("resume=True needs the checkpoint to continue from: give checkpoint=FILE")
-        data = checkpoints.load(target, x)
+    objective = solver.seen(objective, levels)
+    data = _stored(target, x) if resume else {}
+    keeper = _Keeper(target, checkpoint_seconds)
+    ascent, losses = None, data.get("losses")
+    if "losses" in data:
         state = checkpoints.restored(data, solver, objective, levels, recorder, inside)
-        done = data["iteration"]
     else:
-        state = nested.start(solver, objective, x, levels, recorder, inside, stop)
+        known = data if resume else None
+        state, ascent = nested.start(solver, objective, x, levels, recorder, inside, stop, known, keeper.ascending)
         recorder.measure(state.x)
-    run = _Run(solver, objective, levels, recorder, state, done, callback, target, checkpoint_seconds)
+    run = _Run(solver, objective, levels, recorder, state, losses or [state.loss], callback, keeper, ascent)
     deep = Unbounded.below(state.loss, state.gradient_norm, float(state.x.norm()))
     result = run.finish(deep.judged(run.go(stop | deep), run.loss))
     outside = int((x != given).sum())
@@ -169,6 +170,40 @@ def start_point(x0: Any) -> Tensor:
     return x
 
 
+def _stored(target: Path | None, x: Tensor) -> dict[str, Any]:
+    """The checkpoint to continue from."""
+    if target is None:
+        raise InputError("resume=True needs the checkpoint to continue from: give checkpoint=FILE")
+    return checkpoints.load(target, x)
+
+
+class _Keeper:
+    """Writes checkpoints to ``target``, if there is one, every so many seconds."""
+
+    def __init__(self, target: Path | None, every: float) -> None:
+        self.target, self._every = target, every
+        self._saved = time.monotonic()
+
+    def due(self) -> bool:
+        """Whether it is time for one."""
+        return self.target is not None and time.monotonic() - self._saved >= self._every
+
+    def ascending(self, data: Callable[[], Mapping[str, Any] | None]) -> None:
+        """Write one of nested iteration, if it is time; ``data`` gives what it holds."""
+        if self.due():
+            self.write(data())
+
+    def write(self, ascent: Mapping[str, Any] | None, *finest: Any) -> None:
+        """Write one of nested iteration, where that is going on, or of the finest level."""
+        if self.target is None:
+            return
+        if ascent is not None:
+            checkpoints.save_ascent(self.target, ascent)
+        else:
+            checkpoints.save(self.target, *finest)
+        self._saved = time.monotonic()
+
+
 class _Run:
     """One solve: the loop with callback, checkpoints and interruption."""
 
@@ -179,15 +214,14 @@ class _Run:
         hierarchy: Hierarchy,
         recorder: Recorder,
         state: State,
-        done: int,
+        losses: list[float],
         callback: Callback | None,
-        target: Path | None,
-        every: float,
+        keeper: _Keeper,
+        ascent: Mapping[str, Any] | None,
     ) -> None:
         self.solver, self.f, self.hierarchy, self.recorder = solver, f, hierarchy, recorder
-        self.callback, self.target, self.every = callback, target, every
-        self._saved = time.monotonic()
-        self._last = (state, done, recorder.snapshot())
+        self.losses, self.callback, self.keeper, self.ascent = losses, callback, keeper, ascent
+        self._last = (state, len(losses) - 1, recorder.snapshot(), formed(state.model))
 
     @property
     def loss(self) -> float:
@@ -196,7 +230,7 @@ class _Run:
 
     def go(self, stop: Stop) -> Verdict:
         try:
-            state, done, _ = self._last
+            state = self._last[0]
             _, verdict = drive(
                 self.solver,
                 self.f,
@@ -205,32 +239,29 @@ class _Run:
                 self.recorder,
                 stop,
                 after=self._after,
-                done=done,
+                losses=self.losses,
             )
         except KeyboardInterrupt:
-            _, done, snapshot = self._last
+            _, done, snapshot, _ = self._last
             self.recorder.restore(snapshot)
             verdict = Status.INTERRUPTED, f"{Status.INTERRUPTED.value} after {done} iterations"
         return verdict
 
     def _after(self, state: State) -> bool:
-        self._last = (state, self._last[1] + 1, self.recorder.snapshot())
+        self._last = (state, self._last[1] + 1, self.recorder.snapshot(), formed(state.model))
         with self.recorder.clock.paused():
-            if self.target is not None and time.monotonic() - self._saved >= self.every:
+            if self.keeper.due():
                 self._save()
             event = self.recorder.history[-1]
             return self.callback is not None and bool(self.callback(event, state.x))
 
     def _save(self) -> None:
-        assert self.target is not None
-        state, done, _ = self._last
-        checkpoints.save(self.target, state, self.recorder, done)
-        self._saved = time.monotonic()
+        state, done, _, known = self._last
+        self.keeper.write(self.ascent, {**told(state), "formed": known}, self.recorder, self.losses[: done + 1])
 
     def finish(self, verdict: Verdict) -> Result:
-        if self.target is not None:
-            self._save()
-        (state, done, _), recorder = self._last, self.recorder
+        self._save()
+        (state, done, *_), recorder = self._last, self.recorder
         status, message = verdict
         last = recorder.history[-1] if recorder.history else None
         if last is not None and last.note and status in (Status.NON_FINITE, Status.STALLED):

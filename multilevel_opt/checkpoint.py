@@ -11,14 +11,13 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from multilevel_opt import snapshots
 from multilevel_opt.bounds import EVERYWHERE, Region
 from multilevel_opt.errors import InputError
 from multilevel_opt.hierarchy import Hierarchy
@@ -26,12 +25,13 @@ from multilevel_opt.multilevel import Multilevel
 from multilevel_opt.objective.base import Objective
 from multilevel_opt.recorder import Recorder
 from multilevel_opt.result import Event
-from multilevel_opt.state import Kept, State
+from multilevel_opt.snapshots import retold, same_levels
+from multilevel_opt.state import State
 
-SCHEMA = 1
-FIELDS = {"iteration", "x", "loss", "best_loss", "best_x", "globalization", "curvature", "snapshot", "history"}
-FIELDS |= {"wait", "visits", "interval", "phase", "gain", "contraction"}
-SAME = 1e-3  # relative difference of f at the stored point, above which the problem is another one
+SCHEMA = 2
+POINTS = ("x", "best_x")
+ASCENT = {"ascent", "x", "snapshot", "history"}  # of a run on its way up through the coarse levels
+FIELDS = {"losses", "snapshot", "history", *snapshots.FIELDS}
 
 
 def written(path: Path, write: Callable[[Path], Any]) -> Path:
@@ -64,26 +64,28 @@ def finite(value: Any) -> Any:
     return value
 
 
-def save(path: Path, state: State, recorder: Recorder, iteration: int) -> Path:
-    """Write the checkpoint of a run after ``iteration`` iterations of the finest level."""
+def save(path: Path, state: Mapping[str, Any], recorder: Recorder, losses: Sequence[float]) -> Path:
+    """Write the checkpoint of a run.
+
+    Args:
+        path: where.
+        state: as ``snapshots.told`` gives it.
+        recorder: account of the run.
+        losses: f at the start and after every iteration of the finest level.
+    """
     data = {
         "schema": SCHEMA,
-        "iteration": iteration,
-        "x": state.x,
-        "loss": state.loss,
-        "best_loss": state.best[0],
-        "best_x": state.best[1],
-        **memories(state),
-        "wait": state.wait,
-        "interval": state.interval,
-        "phase": list(state.phase),
-        "gain": state.gain,
-        "contraction": state.contraction,
-        "visits": state.visits,
+        **state,
+        "losses": list(losses),
         "snapshot": recorder.snapshot(),
         "history": [event.as_dict() for event in recorder.history],
     }
     return store(path, data)
+
+
+def save_ascent(path: Path, data: Mapping[str, Any]) -> Path:
+    """Write the checkpoint of a run that is on its way up through the coarse levels, see ``Ascent.data``."""
+    return store(path, {"schema": SCHEMA, **data})
 
 
 def store(path: Path, data: Mapping[str, Any]) -> Path:
@@ -110,35 +112,15 @@ def load(path: Path, like: Tensor) -> dict[str, Any]:
         InputError: the file is missing, not a checkpoint, of another schema, or of another problem.
     """
     data: dict[str, Any] = stored(path, like.device)
-    if not isinstance(data, dict) or data.get("schema") != SCHEMA or not data.keys() >= FIELDS:
+    known = isinstance(data, dict) and data.get("schema") == SCHEMA
+    if not known or not data.keys() >= (ASCENT if "ascent" in data else FIELDS):
         raise InputError(f"{path} is not a checkpoint of schema {SCHEMA}: run the problem again")
-    if any(data[name].shape != like.shape or data[name].dtype != like.dtype for name in ("x", "best_x")):
+    if any(data[name].shape != like.shape or data[name].dtype != like.dtype for name in data if name in POINTS):
         raise InputError(
             f"the checkpoint {path} holds {tuple(data['x'].shape)} {data['x'].dtype}, "
             f"the problem has {tuple(like.shape)} {like.dtype}: resume the same problem"
         )
     return data
-
-
-def memories(state: State) -> dict[str, Any]:
-    """What the levels keep, finest first, as lists of plain numbers and tensors."""
-    return {
-        "globalization": [kept.globalization.memory() for kept in state.kept],
-        "curvature": [kept.curvature.learned() for kept in state.kept],
-    }
-
-
-def known(globalization: Any, memories: Sequence[Mapping[str, float]]) -> list[Any]:
-    """The globalizations of all levels, finest first, with the numbers of ``Globalization.memory``."""
-    kinds = chain([globalization], repeat(globalization.for_coarse()))
-    return [kind.restored(memory) for kind, memory in zip(kinds, memories, strict=False)]
-
-
-def levels_known(solver: Multilevel, data: Mapping[str, Any], sizes: Sequence[int]) -> tuple[Kept, ...]:
-    """What the levels keep, finest first: the inverse of ``memories``."""
-    curvatures = [solver.curvature.restored(*pair) for pair in zip(data["curvature"], sizes, strict=False)]
-    globalizations = known(solver.globalization, data["globalization"])
-    return tuple(Kept(*pair) for pair in zip(globalizations, curvatures, strict=True))
 
 
 def restored(
@@ -150,34 +132,11 @@ def restored(
     region: Region = EVERYWHERE,
 ) -> State:
     """The state of a checkpoint; the recorder is set to its account as well."""
-    if len(data["snapshot"]["ledgers"]) != len(hierarchy):
-        raise InputError(
-            f"the checkpoint has {len(data['snapshot']['ledgers'])} levels, the hierarchy {len(hierarchy)}: "
-            "resume with the same levels"
-        )
-    try:
-        kept = levels_known(solver, data, hierarchy.sizes)
-    except KeyError as error:
-        raise InputError(f"the checkpoint has no {error} of this method: resume with the same method") from error
-    if any(bool((region.nearest(data[name]) != data[name]).any()) for name in ("x", "best_x")):
+    same_levels(data, hierarchy)
+    if any(bool((region.nearest(data[name]) != data[name]).any()) for name in POINTS):
         raise InputError("the point of the checkpoint is outside the bounds: resume with the same bounds")
-    state = solver.init(f, data["x"], kept, region)
-    rounding = 1e-10 * max((abs(event["loss"]) for event in data["history"]), default=0.0)
-    if not abs(state.loss - data["loss"]) <= SAME * abs(data["loss"]) + rounding:
-        raise InputError(
-            f"the objective at the point of the checkpoint is {state.loss:g}, there it was {data['loss']:g}: "
-            "resume the same problem"
-        )
+    scale = max((abs(event["loss"]) for event in data["history"]), default=0.0)
+    state = retold(data, solver, f, hierarchy.sizes, region, scale)
     recorder.history[:] = [Event(**event) for event in data["history"]]
     recorder.restore(data["snapshot"])
-    return replace(
-        state,
-        loss=data["loss"],
-        best=(data["best_loss"], data["best_x"]),
-        wait=data["wait"],
-        interval=data["interval"],
-        phase=(data["phase"][0], data["phase"][1]),
-        gain=data["gain"],
-        contraction=data["contraction"],
-        visits=data["visits"],
-    )
+    return state

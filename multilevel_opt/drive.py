@@ -30,7 +30,7 @@ def drive(
     stop: Stop,
     level: int = 0,
     after: Callable[[State], bool] | None = None,
-    done: int = 0,
+    losses: list[float] | None = None,
 ) -> tuple[State, Verdict]:
     """Step until a rule, the callback or a failure stops the run; every level runs through this loop.
 
@@ -43,17 +43,16 @@ def drive(
         level: 0 is the finest.
         stop: rules looked at before the first and after every iteration.
         after: called with every new state; True stops the run.
-        done: iterations already done (of a resumed run).
+        losses: f at the start and after every iteration so far, of a resumed solve; what follows is appended.
 
     Returns:
         The last state and the verdict.
     """
     start = state.x
-    iteration = done
-    losses = [state.loss]
+    losses = [state.loss] if losses is None else losses
     while True:
         progress = Progress(
-            iteration,
+            len(losses) - 1,
             state.loss,
             state.gradient_norm,
             recorder.clock.seconds(),
@@ -68,7 +67,6 @@ def drive(
         if verdict is not None:
             return state, verdict
         state = solver.step(f, state, hierarchy, recorder, level)
-        iteration += 1
         losses.append(state.loss)
         if after is not None and after(state):
             return state, (Status.USER, Status.USER.value)

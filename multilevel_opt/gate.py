@@ -11,9 +11,12 @@ The iterate of the smallest h goes up, not the last one.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import inf, isfinite, log
+from typing import Any
 
 from multilevel_opt.objective.base import Objective
+from multilevel_opt.snapshots import told
 from multilevel_opt.state import State
 
 SHARE = 0.1
@@ -27,6 +30,9 @@ class Gate:
         held_out: h of the level.
         overfit: ratio h/f from which on the level may be left.
         start: where the solve starts.
+
+    Attributes:
+        reason: why the level is to be left, or nothing.
     """
 
     def __init__(self, held_out: Objective, overfit: float, start: State) -> None:
@@ -34,6 +40,21 @@ class Gate:
         self._past = [self._measured(start)]
         self._lowest = self._past[0][0], start
         self.reason = ""
+
+    def told(self) -> dict[str, Any]:
+        """What it has seen, as numbers, strings and tensors."""
+        lowest, best = self._lowest
+        return {"past": list(self._past), "lowest": lowest, "best": told(best), "reason": self.reason}
+
+    @classmethod
+    def restored(cls, data: Mapping[str, Any], held_out: Objective, overfit: float, best: State) -> Gate:
+        """The inverse of ``told``; ``best`` is the state of its key of that name."""
+        gate = cls.__new__(cls)
+        gate._held_out, gate._overfit = held_out, overfit
+        gate._past = [(held, loss) for held, loss in data["past"]]
+        gate._lowest = data["lowest"], best
+        gate.reason = data["reason"]
+        return gate
 
     def __call__(self, state: State) -> bool:
         """Whether to leave the level after the step that led to this state."""

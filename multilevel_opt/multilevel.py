@@ -73,6 +73,10 @@ class Multilevel:
         """A copy with some parts exchanged."""
         return replace(self, **changes)
 
+    def seen(self, f: Objective, hierarchy: Hierarchy) -> Objective:
+        """The objective as this solver evaluates it above the levels of a hierarchy."""
+        return f
+
     def init(
         self,
         f: Objective,

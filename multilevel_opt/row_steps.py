@@ -45,8 +45,8 @@ class RowLevels(Multilevel):
 
     controller: Controller = field(default_factory=Controller)
 
-    def step(self, f: Objective, state: State, hierarchy: Hierarchy, recorder: Recorder, level: int = 0) -> State:
-        return super().step(f.deferred() if hierarchy.levels else f, state, hierarchy, recorder, level)
+    def seen(self, f: Objective, hierarchy: Hierarchy) -> Objective:
+        return f.deferred() if hierarchy.levels else f
 
     def cost(self, recorder: Recorder) -> float:
         return recorder.clock.seconds() if self.controller.seconds else recorder.flops

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import multilevel_opt as mlo
-from multilevel_opt.checkpoint import known
 from multilevel_opt.recorder import Recorder
+from multilevel_opt.snapshots import known
 from problems import Poisson
 
 P = torch.eye(6, dtype=torch.float64)[:, :2]

@@ -40,8 +40,8 @@ def one_coarse_step() -> tuple[mlo.Multilevel, object, object, mlo.Hierarchy, Re
     hierarchy = mlo.rows(problem.objective, problem.x0, 2)
     recorder = Recorder([Ledger(), Ledger()])
     solver = METHODS["rows"].solver
-    f = problem.objective.counted(recorder.ledgers[0])
-    state = solver.init(f.deferred(), problem.x0)
+    f = solver.seen(problem.objective.counted(recorder.ledgers[0]), hierarchy)
+    state = solver.init(f, problem.x0)
     state = replace(state, globalization=replace(state.globalization, weight=10.0))
     return solver, f, state, hierarchy, recorder, problem
 

@@ -97,6 +97,11 @@ class Deferred(Dense):
         """The entries."""
         return self._make()
 
+    @property
+    def formed(self) -> bool:
+        """Whether the entries have been computed."""
+        return "matrix" in vars(self)
+
 
 class Sparse(LinearOperator):
     """A sparse matrix, given as anything that ``scipy.sparse.coo_array`` takes."""

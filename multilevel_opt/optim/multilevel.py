@@ -19,7 +19,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from multilevel_opt.checkpoint import levels_known, memories
 from multilevel_opt.errors import InputError
 from multilevel_opt.hierarchy import Hierarchy
 from multilevel_opt.ledger import Ledger
@@ -27,6 +26,7 @@ from multilevel_opt.multilevel import Multilevel as Solver
 from multilevel_opt.objective.module import FlatModule
 from multilevel_opt.recorder import Recorder
 from multilevel_opt.result import Event
+from multilevel_opt.snapshots import levels_known, memories
 from multilevel_opt.state import State
 
 
