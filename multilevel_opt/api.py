@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,6 @@ from torch import Tensor
 from multilevel_opt import checkpoint as checkpoints
 from multilevel_opt import nested
 from multilevel_opt.bounds import region
-from multilevel_opt.drive import drive
 from multilevel_opt.errors import InputError, ShapeError
 from multilevel_opt.hierarchy import Hierarchy
 from multilevel_opt.ledger import Ledger
@@ -25,14 +23,13 @@ from multilevel_opt.objective.base import Function, Objective
 from multilevel_opt.objective.least_squares import LeastSquares
 from multilevel_opt.objective.residual import Residual, ResidualFunction
 from multilevel_opt.recorder import Monitor, Recorder
-from multilevel_opt.result import Event, Result, Status
-from multilevel_opt.snapshots import formed, told
-from multilevel_opt.state import State
-from multilevel_opt.stopping import GradientNorm, MaxIterations, Stop, Unbounded, Verdict
+from multilevel_opt.refiner import Refiner, replayed
+from multilevel_opt.result import Event, Result
+from multilevel_opt.session import Callback, Keeper, Session
+from multilevel_opt.stopping import GradientNorm, MaxIterations, Stop, Unbounded
 from multilevel_opt.subproblem.router import CANDIDATES, memory_budget, plan
 from multilevel_opt.variants import LM
 
-Callback = Callable[[Event, Tensor], Any]
 DEFAULT_STOP = GradientNorm(1e-6) | MaxIterations(1000)
 
 
@@ -96,15 +93,20 @@ def minimize(
         raise InputError(f"cannot write the checkpoint {target}: give a file in an existing folder that can be written")
     objective = solver.seen(objective, levels)
     data = _stored(target, x) if resume else {}
-    keeper = _Keeper(target, checkpoint_seconds)
-    ascent, losses = None, data.get("losses")
+    keeper = Keeper(target, checkpoint_seconds)
+    ascent, losses, known = None, data.get("losses"), data.get("refiner")
     if "losses" in data:
+        objective = replayed(objective, known)
         state = checkpoints.restored(data, solver, objective, levels, recorder, inside)
     else:
-        known = data if resume else None
-        state, ascent = nested.start(solver, objective, x, levels, recorder, inside, stop, known, keeper.ascending)
+        path = data if resume else None
+        state, ascent = nested.start(solver, objective, x, levels, recorder, inside, stop, path, keeper.ascending)
         recorder.measure(state.x)
-    run = _Run(solver, objective, levels, recorder, state, losses or [state.loss], callback, keeper, ascent)
+    refiner = Refiner.of(solver, objective, state, levels.sizes, known) if ascent is None else None
+    if losses is not None:
+        recorder.restore(data["snapshot"])  # what it took to come here again is no cost of the run
+    losses = losses or [state.loss]
+    run = Session(solver, objective, levels, recorder, state, losses, callback, keeper, ascent, refiner)
     deep = Unbounded.below(state.loss, state.gradient_norm, float(state.x.norm()))
     result = run.finish(deep.judged(run.go(stop | deep), run.loss))
     outside = int((x != given).sum())
@@ -175,112 +177,3 @@ def _stored(target: Path | None, x: Tensor) -> dict[str, Any]:
     if target is None:
         raise InputError("resume=True needs the checkpoint to continue from: give checkpoint=FILE")
     return checkpoints.load(target, x)
-
-
-class _Keeper:
-    """Writes checkpoints to ``target``, if there is one, every so many seconds."""
-
-    def __init__(self, target: Path | None, every: float) -> None:
-        self.target, self._every = target, every
-        self._saved = time.monotonic()
-
-    def due(self) -> bool:
-        """Whether it is time for one."""
-        return self.target is not None and time.monotonic() - self._saved >= self._every
-
-    def ascending(self, data: Callable[[], Mapping[str, Any] | None]) -> None:
-        """Write one of nested iteration, if it is time; ``data`` gives what it holds."""
-        if self.due():
-            self.write(data())
-
-    def write(self, ascent: Mapping[str, Any] | None, *finest: Any) -> None:
-        """Write one of nested iteration, where that is going on, or of the finest level."""
-        if self.target is None:
-            return
-        if ascent is not None:
-            checkpoints.save_ascent(self.target, ascent)
-        else:
-            checkpoints.save(self.target, *finest)
-        self._saved = time.monotonic()
-
-
-class _Run:
-    """One solve: the loop with callback, checkpoints and interruption."""
-
-    def __init__(
-        self,
-        solver: Multilevel,
-        f: Objective,
-        hierarchy: Hierarchy,
-        recorder: Recorder,
-        state: State,
-        losses: list[float],
-        callback: Callback | None,
-        keeper: _Keeper,
-        ascent: Mapping[str, Any] | None,
-    ) -> None:
-        self.solver, self.f, self.hierarchy, self.recorder = solver, f, hierarchy, recorder
-        self.losses, self.callback, self.keeper, self.ascent = losses, callback, keeper, ascent
-        self._last = (state, len(losses) - 1, recorder.snapshot(), formed(state.model))
-
-    @property
-    def loss(self) -> float:
-        """The value of f after the last complete iteration."""
-        return self._last[0].loss
-
-    def go(self, stop: Stop) -> Verdict:
-        try:
-            state = self._last[0]
-            _, verdict = drive(
-                self.solver,
-                self.f,
-                state,
-                self.hierarchy,
-                self.recorder,
-                stop,
-                after=self._after,
-                losses=self.losses,
-            )
-        except KeyboardInterrupt:
-            _, done, snapshot, _ = self._last
-            self.recorder.restore(snapshot)
-            verdict = Status.INTERRUPTED, f"{Status.INTERRUPTED.value} after {done} iterations"
-        return verdict
-
-    def _after(self, state: State) -> bool:
-        self._last = (state, self._last[1] + 1, self.recorder.snapshot(), formed(state.model))
-        with self.recorder.clock.paused():
-            if self.keeper.due():
-                self._save()
-            event = self.recorder.history[-1]
-            return self.callback is not None and bool(self.callback(event, state.x))
-
-    def _save(self) -> None:
-        state, done, _, known = self._last
-        self.keeper.write(self.ascent, {**told(state), "formed": known}, self.recorder, self.losses[: done + 1])
-
-    def finish(self, verdict: Verdict) -> Result:
-        self._save()
-        (state, done, *_), recorder = self._last, self.recorder
-        status, message = verdict
-        last = recorder.history[-1] if recorder.history else None
-        if last is not None and last.note and status in (Status.NON_FINITE, Status.STALLED):
-            message = f"{message} ({last.note})"
-        better = state.best[0] < state.loss and not status.converged  # what converged is the iterate
-        if better:
-            recorder.measure(state.best[1])
-        return Result(
-            state.best[1] if better else state.x,
-            state.best[0] if better else state.loss,
-            state.model.gradient,
-            status,
-            message,
-            done,
-            tuple(recorder.history),
-            tuple(replace(ledger) for ledger in recorder.ledgers),
-            self.hierarchy.sizes,
-            recorder.clock.seconds(),
-            self.solver.describe(state, self.hierarchy),
-            dict(recorder.metrics),
-            state.gradient_norm,
-        )

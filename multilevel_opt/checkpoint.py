@@ -31,7 +31,7 @@ from multilevel_opt.state import State
 SCHEMA = 2
 POINTS = ("x", "best_x")
 ASCENT = {"ascent", "x", "snapshot", "history"}  # of a run on its way up through the coarse levels
-FIELDS = {"losses", "snapshot", "history", *snapshots.FIELDS}
+FIELDS = {"losses", "refiner", "snapshot", "history", *snapshots.FIELDS}
 
 
 def written(path: Path, write: Callable[[Path], Any]) -> Path:

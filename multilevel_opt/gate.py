@@ -75,6 +75,11 @@ class Gate:
         return True
 
     @property
+    def last(self) -> tuple[float, float]:
+        """(h, f) of the last state that moved."""
+        return self._past[-1]
+
+    @property
     def best(self) -> State:
         """The state of the lowest held-out loss."""
         return self._lowest[1]

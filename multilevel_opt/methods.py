@@ -128,7 +128,7 @@ METHODS: dict[str, Method] = {
             LM.globalization,
             LM.subproblem,
             LM.curvature,
-            Cycle(nested_reduction=1e-10, nested_iterations=1000, nested_stagnation=0.5),
+            Cycle(nested_reduction=1e-10, nested_iterations=1000, nested_stagnation=0.5, refine=4),
         ),
         "Levenberg-Marquardt on levels of fewer points or rows, each left when it begins to overfit",
         {"rows": _rows},

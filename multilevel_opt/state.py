@@ -51,6 +51,7 @@ class Cycle:
         nested_iterations: and after so many iterations.
         nested_stagnation: and when thirty iterations there decrease its objective by less than this fraction; 0 never.
         nested_overfit: and, on levels of fewer rows, where held-out rows have so many times the loss of its own.
+        refine: where the finest level overfits in this sense and more rows can be had, it gets as many again, so often.
     """
 
     coarse_iterations: int = 10
@@ -72,6 +73,7 @@ class Cycle:
     nested_iterations: int = 100
     nested_stagnation: float = 0.0
     nested_overfit: float = 1.3
+    refine: int = 0
 
     def __post_init__(self) -> None:
         if self.shape not in ROUNDS:

@@ -66,6 +66,14 @@ class Objective(ABC):
         """The same function, whose expansions compute second derivatives only when these are asked for."""
         return self
 
+    def held_out(self) -> Objective | None:
+        """The same loss of rows that are not trained on; None where there are none to be had."""
+        return None
+
+    def refined(self, x: Tensor, seed: int) -> Self | None:
+        """The same loss with as many rows again, see ``Residual.refined``; None where there are none to be had."""
+        return None
+
     def pullback(self, x: Tensor, transfer: TransferOperator) -> tuple[Objective, Tensor]:
         """The function y -> f(x + P (y − y₀)) and its start point y₀; coherent with f to every order."""
         from multilevel_opt.objective.algebra import Pullback

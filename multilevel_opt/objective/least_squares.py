@@ -170,6 +170,18 @@ class LeastSquares(Objective):
     def has_residual(self) -> bool:
         return True
 
+    def held_out(self) -> LeastSquares | None:
+        found = self.residual.held_out()
+        return None if found is None else LeastSquares(found, ledger=self.ledger)
+
+    def refined(self, x: Tensor, seed: int) -> Self | None:
+        found = self.residual.refined(x, seed)
+        if found is None:
+            return None
+        other = copy.copy(self)
+        other.residual = found
+        return other
+
     def deferred(self) -> Self:
         other = copy.copy(self)
         other._deferred = True

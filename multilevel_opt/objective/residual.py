@@ -86,6 +86,14 @@ class Residual:
         (chosen,), (strip,) = ids, strips
         return _Scaled(self.rows(chosen.sort().values), (len(strip.order) / max(len(chosen), 1)) ** 0.5)
 
+    def held_out(self) -> Residual | None:
+        """Other rows that sample the same, weighted alike; None where there are none to be had."""
+        return None
+
+    def refined(self, x: Tensor, seed: int) -> Residual | None:
+        """These rows and as many others, more of them where the residual is large at x; None where there are none."""
+        return None
+
     def resized(self, widths: Sequence[int]) -> Residual:
         """The same equations for a network with other hidden widths (the published coarse problem)."""
         raise UnsupportedCombination(

@@ -33,6 +33,7 @@ from multilevel_opt.pde.measures import Measures
 from multilevel_opt.pde.networks import Network
 from multilevel_opt.pde.portrait import Portrait
 from multilevel_opt.pde.residual import PDEResidual
+from multilevel_opt.pde.supply import Reserve
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
@@ -170,6 +171,7 @@ class PDEProblem(Definition, Measures, Portrait):
         found = balanced(plain, self.x0, [first, *(_listed(c.weight or c.factor) for c in conditions)])
         made = plain.with_blocks([_factored(b, c) for b, c in zip(found, [None, *conditions], strict=True)])
         self._check_finite(made)
+        made.supply = Reserve(self)
         return made
 
     def rows_of(self, z: Tensor, cloud: Cloud, conditions: Sequence[Condition]) -> PDEResidual:

@@ -18,8 +18,7 @@ from torch import Tensor
 
 from multilevel_opt.errors import InputError
 from multilevel_opt.pde.problem import PDEProblem
-
-CANDIDATES = 10  # times the points
+from multilevel_opt.pde.supply import candidates, drawn
 
 P = TypeVar("P", bound=PDEProblem)
 
@@ -51,15 +50,10 @@ def refined(
     if method not in METHODS:
         raise InputError(f"refinement {method!r} is unknown: choose one of {', '.join(METHODS)}")
     now = problem.interior_points
-    count, drawn = max(1000, CANDIDATES * len(now)), problem.seed + seed + 1
-    found = problem._cloud_of(count, "uniform", drawn)
-    rows = problem.rows_of(found.interior, found, [])
-    first = rows.blocks[0].weighted(problem.residual.blocks[0].weights)
-    with torch.no_grad():
-        size = rows.with_blocks([first])(x).view(first.count, -1).square().sum(0).sqrt()
+    z, size = candidates(problem, x, len(now), seed)
     if not bool(torch.isfinite(size).all()):
         raise InputError("the residual is not finite at the point given: refine at a point that the solver returned")
-    chosen = METHODS[method](now, found.interior, size, points, k, c, seed)
+    chosen = METHODS[method](now, z, size, points, k, c, seed)
     return with_points(problem, chosen, x)
 
 
@@ -78,11 +72,7 @@ def with_points(problem: P, z: Tensor, x: Tensor) -> P:
 
 
 def _rad(now: Tensor, z: Tensor, size: Tensor, points: int | None, k: float, c: float, seed: int) -> Tensor:
-    powers = (size / size.max().clamp_min(torch.finfo(size.dtype).tiny)) ** k
-    density = powers / powers.mean().clamp_min(torch.finfo(size.dtype).tiny) + c
-    generator = torch.Generator(device="cpu").manual_seed(seed)
-    count = len(now) if points is None else points
-    return z[torch.multinomial(density.cpu(), count, generator=generator).to(z.device)]
+    return z[drawn(size, len(now) if points is None else points, k, c, seed)]
 
 
 def _rar(now: Tensor, z: Tensor, size: Tensor, points: int | None, k: float, c: float, seed: int) -> Tensor:

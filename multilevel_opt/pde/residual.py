@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -34,6 +35,18 @@ CACHE_ENTRIES = 2**19  # Jacobian entries written at a time on a CPU: a few MB s
 DEVICE_ENTRIES = 2**27  # the same on an accelerator, where only memory limits a chunk
 
 HUGE_PAGES = 2**22  # bytes from which numpy asks for huge pages
+
+
+class Supply(Protocol):
+    """Where a residual gets rows that it does not have; ``refinement.Points`` is one."""
+
+    def held_out(self) -> PDEResidual:
+        """Rows that are not trained on."""
+        ...
+
+    def refined(self, residual: PDEResidual, x: Tensor, seed: int) -> PDEResidual | None:
+        """The residual with more rows, chosen at x."""
+        ...
 
 
 class PDEResidual(Residual):
@@ -62,6 +75,7 @@ class PDEResidual(Residual):
         scales: Sequence[float] = (),
     ) -> None:
         self.network, self.order, self.scales = network, order, tuple(scales)
+        self.supply: Supply | None = None
         self.frame = frame or Frame(named(blocks[0].points.shape[1]))
         self.blocks = tuple(b if b.sites else _prepared(b, self.frame, network, transform) for b in blocks)
         self.layout = _with_scalars(network.neurons, self.frame.unknowns)
@@ -180,6 +194,13 @@ class PDEResidual(Residual):
         shares = [(len(all_of.points) / max(len(part.points), 1)) ** 0.5 for part, all_of in pairs]
         weighted = [p.weighted([share * w for w in p.weights]) for p, share in zip(parts, shares, strict=True)]
         return self.with_blocks([block for block in weighted if block.rows] or weighted[:1])
+
+    def held_out(self) -> PDEResidual | None:
+        return None if self.supply is None else self.supply.held_out()
+
+    def refined(self, x: Tensor, seed: int) -> PDEResidual | None:
+        """More points of the equation; the conditions keep theirs."""
+        return None if self.supply is None else self.supply.refined(self, x, seed)
 
     def resized(self, widths: Sequence[int]) -> PDEResidual:
         """The same equations for a network with other hidden widths."""
