@@ -72,7 +72,7 @@ class Ascent:
         hierarchy: Hierarchy,
         recorder: Recorder,
         stop: Stop,
-        keep: Callable[[Callable[[], Data]], None] | None = None,
+        keep: Callable[[Callable[[], Data | None]], None] | None = None,
     ) -> None:
         self._solver, self._hierarchy, self._recorder, self._keep = solver, hierarchy, recorder, keep
         self._transfers = [level.transfer for level in hierarchy if level.transfer is not None]

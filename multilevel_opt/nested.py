@@ -41,7 +41,7 @@ def start(
     region: Region = EVERYWHERE,
     stop: Stop | None = None,
     known: Mapping[str, Any] | None = None,
-    keep: Callable[[Callable[[], Data]], None] | None = None,
+    keep: Callable[[Callable[[], Data | None]], None] | None = None,
 ) -> tuple[State, Data | None]:
     """The first state of a run: at x, or where nested iteration leads if that is lower.
 

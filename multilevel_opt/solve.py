@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from multilevel_opt.api import Callback, minimize, start_point, within_memory
+from multilevel_opt.api import minimize, start_point, within_memory
 from multilevel_opt.auto import AUTO, Choice, choose
 from multilevel_opt.bounds import region
 from multilevel_opt.errors import InputError, UnsupportedCombination
@@ -23,6 +23,7 @@ from multilevel_opt.objective.least_squares import LeastSquares
 from multilevel_opt.problem import Problem, completed
 from multilevel_opt.record import card_of, record_of, remarked
 from multilevel_opt.result import Event, Result
+from multilevel_opt.session import Callback
 from multilevel_opt.stages import in_stages
 from multilevel_opt.stopping import Stop, stop_rule
 from multilevel_opt.subproblem import DampedLeastSquares
