@@ -24,6 +24,7 @@ from benchmarks import (
     partitioned,
     peers,
     pinn_peers,
+    rows,
     searches,
     secant,
     separable,
@@ -52,6 +53,7 @@ BENCHMARKS: dict[str, Callable[[Sequence[int]], None]] = {
     "studies": studies.run,
     "training": training.run,
     "algebra": algebra.run,
+    "rows": rows.run,
 }
 
 FILTERED: dict[str, Callable[[Sequence[int], Sequence[str], Sequence[str]], None]] = {  # seeds, methods, problems

@@ -27,7 +27,6 @@ from multilevel_opt.subproblem.router import CANDIDATES, plan
 ENDS = (Status.GRADIENT, Status.STALLED)  # of a level that may only have fitted its rows
 REMARKED = 9.0  # held-out over training loss, above which such an end is none
 NEGLIGIBLE = 1e-8  # held-out loss, relative to that at the start, below which it is one all the same
-ROUNDING = 1e-16  # the same, below which no level overfits
 
 
 class Refiner(Stop):
@@ -77,7 +76,8 @@ class Refiner(Stop):
         return {"first": self._first, "points": list(self._points), "most": self._most, "gate": self._gate.told()}
 
     def __call__(self, progress: Progress) -> Verdict | None:
-        due = self._gate.reason and self._left and self._gate.last[0] > ROUNDING * self._first
+        rounding = torch.finfo(self._gate.best.x.dtype).eps * self._first
+        due = self._gate.reason and self._left and self._gate.last[0] > rounding
         return (Status.USER, self._gate.reason) if due else None
 
     def saw(self, state: State) -> None:

@@ -125,9 +125,9 @@ class Session:
         if found is None:
             return False
         self.f, state, remark = found
-        self.recorder.remark(remark)
         self.recorder.measure(state.x)
         self.losses[:] = [*(inf for _ in self.losses[1:]), state.loss]  # those of fewer rows are no measure of progress
+        self.recorder.remark(remark)
         self._last = self._marked(state, len(self.losses) - 1)
         return True
 
