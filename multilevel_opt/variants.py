@@ -81,9 +81,9 @@ CURVATURES: dict[str, Curvature] = {
         Partitioned(SR1(patience=PATIENCE)),
         Partitioned(SE(patience=PATIENCE)),
         Partitioned(SR1(patience=PATIENCE), convex=BFGS(patience=PATIENCE)),
-        Partitioned(LBFGS(memory=MEMORY, patience=PATIENCE)),
-        Partitioned(LSR1(memory=MEMORY, patience=PATIENCE)),
-        Partitioned(LSE(memory=MEMORY, patience=PATIENCE)),
+        Partitioned(LBFGS(memory=MEMORY, renewal=MEMORY, patience=PATIENCE)),
+        Partitioned(LSR1(memory=MEMORY, renewal=MEMORY, patience=PATIENCE)),
+        Partitioned(LSE(memory=MEMORY, renewal=MEMORY, patience=PATIENCE)),
         SharpenedBFGS(),
         Reduced(),
     )

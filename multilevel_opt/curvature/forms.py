@@ -11,6 +11,7 @@ single vector is E = 1.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import isfinite
 from typing import Protocol
@@ -187,18 +188,18 @@ def finite(t: Tensor) -> Tensor:
     return torch.isfinite(flat.sum(0))
 
 
-def all_finite(*tensors: Tensor) -> Tensor:
-    """Whether the sums of an element's numbers are finite in all tensors (E, ...), bool of shape (E,)."""
-    if isfinite(float(torch.stack([t.sum() for t in tensors]).sum())):
-        return torch.ones(tensors[0].shape[0], dtype=torch.bool, device=tensors[0].device)
-    return torch.stack([finite(t) for t in tensors]).all(0)
+def all_finite(tensors: Iterable[Tensor]) -> bool:
+    """Whether the sums of all numbers of the tensors are finite."""
+    return isfinite(sum(float(t.sum()) for t in tensors))
 
 
 def begun(matrix: Tensor, scale: Tensor, first: Tensor) -> Tensor:
     """The matrices (E, n, n), γI where ``first`` of shape (E,) holds, with γ = ``scale`` of shape (E,)."""
-    if not bool(first.any()):
-        return matrix
-    return torch.where(first[:, None, None], multiples(matrix, scale), matrix)
+    if bool(first.all()):
+        return multiples(matrix, scale)
+    at, made = first.nonzero()[:, 0], matrix.clone()
+    made[at] = torch.diag_embed(scale[at, None].expand(-1, matrix.shape[1]))
+    return made
 
 
 def multiples(like: Tensor, scale: Tensor) -> Tensor:

@@ -16,8 +16,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from multilevel_opt.curvature.forms import CompactForm, all_finite
-from multilevel_opt.curvature.quasi_newton import QuasiNewton, Store
+from multilevel_opt.curvature.forms import CompactForm
+from multilevel_opt.curvature.quasi_newton import QuasiNewton, Scale, Store
+from multilevel_opt.curvature.renewed import Renewed
 from multilevel_opt.curvature.updates import BFGSUpdate, Change, Pair, SEUpdate, SR1Update, Update, dot
 from multilevel_opt.curvature.window import Window
 from multilevel_opt.errors import InputError
@@ -41,21 +42,23 @@ class Pairs(Store):
     gram: Tensor
     core: Tensor
 
-    def started(self, scale: Tensor) -> Pairs:
+    def started(self, scale: Scale) -> Pairs:
         """With B = γI in the elements that have no pair yet."""
-        return replace(self, scale=torch.where(self.count == 0, scale, self.scale))
+        return self if self.begun else replace(self, scale=torch.where(self.count == 0, scale(), self.scale))
 
     @property
     def form(self) -> CompactForm:
         """B as an operator."""
         return CompactForm(self.scale, self.basis, self.core, self.gram)
 
-    def finite(self) -> Tensor:
-        return all_finite(self.core, self.basis[:, -2:], self.scale)
+    @property
+    def changed(self) -> tuple[Tensor, ...]:
+        return self.core, self.basis[:, -2:], self.scale
 
-    def learned(self, s: Tensor, change: Change, scale: Tensor, by: LimitedMemory) -> Pairs:
+    def learned(self, s: Tensor, pair: Pair, admitted: Tensor | None, by: LimitedMemory) -> Pairs:
         """The newest m pairs, ‖s‖ = 1, another γ, and the core from γ and all pairs."""
-        length = change.length
+        change, length = pair.change, pair.change.length
+        scale = by.update.scale(change.sy, length)
         basis = torch.cat([self.basis[:, 2:], torch.stack([s, change.y / length[:, None]], 1)], 1)
         border = torch.bmm(basis, basis[:, -2:].mT)
         gram = torch.cat([torch.cat([self.gram[:, 2:, 2:], border[:, :-2].mT], 1), border], 2)
@@ -69,19 +72,24 @@ class LimitedMemory(QuasiNewton):
 
     Attributes:
         memory: m.
+        renewal: matrices that are written out are built from their pairs after so many, and updated by those between;
+            1: by every pair.
     """
 
     memory: int = 10
+    renewal: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.memory < 1:
-            raise InputError(f"{self.name} curvature with memory {self.memory} has no pairs: give 1 or more")
+        if min(self.memory, self.renewal) < 1:
+            raise InputError(
+                f"{self.name} curvature with memory {self.memory} and renewal {self.renewal}: give 1 or more for both"
+            )
 
-    def _empty(self, like: Tensor) -> Pairs | Window:
+    def _empty(self, like: Tensor) -> Pairs | Window | Renewed:
         (elements, n), m = like.shape, self.memory
         if n <= 2 * m:
-            return Window.empty(like, m)
+            return Window.empty(like, m) if self.renewal == 1 else Renewed.empty(like, m, self.renewal)
         count = torch.zeros(elements, dtype=torch.int64, device=like.device)
         square = like.new_zeros(elements, 2 * m, 2 * m)
         return Pairs(
@@ -94,11 +102,11 @@ class LimitedMemory(QuasiNewton):
             square,
         )
 
-    def _started(self, store: Any, scale: Tensor) -> Any:
+    def _started(self, store: Any, scale: Scale) -> Any:
         return store.started(scale)
 
-    def _absorbed(self, store: Any, s: Tensor, pair: Pair, admitted: Tensor) -> Any:
-        return store.learned(s, pair.change, self.update.scale(pair.sy, pair.change.length), self)
+    def _absorbed(self, store: Any, s: Tensor, pair: Pair, admitted: Tensor | None) -> Any:
+        return store.learned(s, pair, admitted, self)
 
     def _core(self, scale: Tensor, ratio: Tensor, gram: Tensor) -> Tensor:
         """C, from γ, the ratios and the Gram matrix, by one update for each pair, oldest first."""

@@ -25,7 +25,7 @@ from multilevel_opt.curvature.updates import norm, unit_pairs
 from multilevel_opt.errors import InputError, UnsupportedCombination
 from multilevel_opt.ledger import Ledger
 from multilevel_opt.objective.base import Objective
-from multilevel_opt.objective.parts import Parts, changes
+from multilevel_opt.objective.parts import Difference, Parts, differences
 from multilevel_opt.objective.taylor import MatrixForm, Taylor
 
 
@@ -43,14 +43,15 @@ class Learned:
     guess: Tensor
     size: int
 
-    def taught(self, s: Tensor, y: Tensor) -> Learned:
-        """After steps s with gradient changes y, of shape (E, n)."""
-        s, change = unit_pairs(s, y)
-        guess = change.length
-        known = guess < inf  # an element that did not move, s = 0, has not refused anything
-        if bool(known.all()):
-            return Learned(self.matrices.absorbed(s, change, guess > 0), guess, self.size)
-        matrices = self.matrices.absorbed(s, change, known & (guess > 0))
+    def taught(self, s: Tensor, difference: Difference) -> Learned:
+        """After steps s, of shape (E, n), with these changes of the gradients."""
+        s, change = unit_pairs(s, difference.y)
+        quiet = difference.quiet(change.length * change.step)
+        if change.plain and not bool(quiet.any()):
+            return Learned(self.matrices.absorbed(s, change), change.length, self.size)
+        guess = change.length.masked_fill(quiet, 0.0)
+        matrices = self.matrices.absorbed(s, change, change.telling & ~quiet)
+        known = (guess < inf) & (change.step > torch.finfo(s.dtype).tiny)  # one that did not move has not refused
         return Learned(matrices, torch.where(known, guess, self.guess), self.size)
 
     def scale(self, gradient: Tensor) -> Tensor:
@@ -119,8 +120,9 @@ class Partitioned:
     def taught(self, s: Tensor, before: Taylor, after: Taylor) -> Self:
         assert before.parts is not None
         assert after.parts is not None
-        steps = [step for part in before.parts for step in part.gathered(s)]
-        pairs = zip(self._learned(before.parts), steps, changes(before.parts, after.parts), strict=True)
+        both = list(zip(before.parts, after.parts, strict=True))
+        steps = [step for one, two in both for step in one.steps(two, s)]
+        pairs = zip(self._learned(before.parts), steps, differences(both), strict=True)
         return replace(self, known=tuple(group.taught(*pair) for group, *pair in pairs))
 
     def fresh(self) -> Self:
@@ -196,4 +198,5 @@ def _second(B: PartitionedForm, ledger: Ledger) -> MatrixForm:
 
 def _forms(groups: Sequence[Learned], parts: Parts) -> list[SymmetricForm]:
     """The matrices of the groups of one term."""
-    return [group.matrices.begun(group.scale(g), g) for group, g in zip(groups, parts.gradients, strict=True)]
+    pairs = zip(groups, parts.gradients, strict=True)
+    return [group.matrices.begun(partial(group.scale, g), g) for group, g in pairs]

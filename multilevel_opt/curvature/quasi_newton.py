@@ -7,19 +7,22 @@ secant equation B s = y; before the first pair B = ‖g‖I, whose minimizer has
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
-from multilevel_opt.curvature.forms import SymmetricForm
+from multilevel_opt.curvature.forms import SymmetricForm, all_finite, finite
 from multilevel_opt.curvature.updates import Change, Pair, Update, damped, norm, unit_pairs
 from multilevel_opt.errors import InputError, UnsupportedCombination
 from multilevel_opt.ledger import Ledger
 from multilevel_opt.objective.base import Objective
 from multilevel_opt.objective.taylor import Taylor
+
+Scale = Callable[[], Tensor]  # γ of shape (E,), computed where an element has no pair yet
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +36,8 @@ class Store(ABC):
 
     count: Tensor
     refused: Tensor
+
+    masked: ClassVar[bool] = False  # whether an update leaves elements that do not admit it as they are, but for NaN
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors by name."""
@@ -60,9 +65,23 @@ class Store(ABC):
     def form(self) -> SymmetricForm:
         """The matrices B."""
 
+    @property
     @abstractmethod
+    def changed(self) -> tuple[Tensor, ...]:
+        """What an update has changed, tensors (E, ...)."""
+
+    @cached_property
+    def begun(self) -> bool:
+        """Whether all elements have a pair."""
+        return bool((self.count > 0).all())
+
+    def sound(self) -> bool:
+        """Whether all numbers that an update has changed are finite."""
+        return all_finite(self.changed)
+
     def finite(self) -> Tensor:
-        """Whether all numbers that an update has changed are finite, bool of shape (E,)."""
+        """The same for each element, bool of shape (E,)."""
+        return torch.stack([finite(t) for t in self.changed]).all(0)
 
 
 def check_secant(name: str, order: int, coherence: int) -> None:
@@ -133,7 +152,7 @@ class QuasiNewton(ABC):
         Args:
             s: steps.
             y: gradient changes.
-            told: bool of shape (E,), false where a refused pair is not to count as refused; None: all count.
+            told: bool of shape (E,), false where a pair says nothing and does not count; None: all count.
         """
         size = s.shape[-1]
         return self.absorbed(*unit_pairs(s.reshape(-1, size), y.reshape(-1, size)), told)
@@ -141,7 +160,7 @@ class QuasiNewton(ABC):
     def absorbed(self, s: Tensor, change: Change, told: Tensor | None = None) -> Self:
         """The same for unit steps s, (E, n), with what is known of their gradient changes."""
         known = self.store if self.store is not None else self._empty(s)
-        started = self._started(known, self.update.scale(change.sy, change.length))
+        started = self._started(known, lambda: self.update.scale(change.sy, change.length))
         pair = Pair.of(s, change, started.form.matvec(s))
         if self.damping:
             pair = Pair.of(s, Change.of(s, damped(change.y, pair.c, pair.sy, pair.sc, self.damping)), pair.c)
@@ -149,13 +168,18 @@ class QuasiNewton(ABC):
 
     def _judged(self, known: Any, started: Any, s: Tensor, pair: Pair, told: Tensor | None) -> Any:
         """The store with the pairs that are safe, and the others counted."""
-        satisfied = self.update.satisfied(pair)
+        if self.update.surely(pair, self.threshold(s)):
+            changed = self._absorbed(started, s, pair, None)
+            if changed.sound():
+                return replace(changed, count=known.count + 1, refused=torch.zeros_like(known.refused))
+        satisfied = self.update.satisfied(pair, self.threshold(s))
         admitted = self.update.admits(pair, self.threshold(s)) & ~satisfied
-        changed = self._absorbed(started, s, pair, admitted)
-        admitted = admitted & changed.finite()
-        if bool(admitted.all()):
-            return replace(changed, count=known.count + 1, refused=torch.zeros_like(known.refused))
-        store = changed.where(admitted, started.where(satisfied, known))
+        if told is not None:
+            satisfied, admitted = satisfied & told, admitted & told
+        store = self._absorbed(started, s, pair, admitted)
+        if not (store.masked and store.sound()):
+            admitted = admitted & store.finite()
+            store = store.where(admitted, started.where(satisfied, known))
         good = (admitted | satisfied).to(known.count.dtype)
         more = 1 if told is None else told.to(good.dtype)
         return replace(store, count=known.count + good, refused=(known.refused + more) * (1 - good))
@@ -201,10 +225,10 @@ class QuasiNewton(ABC):
 
     def form(self, gradient: Tensor) -> SymmetricForm:
         """The matrices B at a point with element gradients of shape (E, n); γ = ‖g‖ where nothing was learned."""
-        return self.begun(norm(gradient), gradient)
+        return self.begun(lambda: norm(gradient), gradient)
 
-    def begun(self, scale: Tensor, like: Tensor) -> SymmetricForm:
-        """The matrices B with γ = ``scale``, of shape (E,), where nothing was learned; ``like`` is of shape (E, n)."""
+    def begun(self, scale: Scale, like: Tensor) -> SymmetricForm:
+        """The matrices B with γ = ``scale()``, shape (E,), where nothing was learned; ``like`` is of shape (E, n)."""
         form: SymmetricForm = self._started(self.store if self.store is not None else self._empty(like), scale).form
         return form
 
@@ -213,9 +237,9 @@ class QuasiNewton(ABC):
         """The store before the first pair, for pairs of the shape, dtype and device of ``like``, (E, n)."""
 
     @abstractmethod
-    def _started(self, store: Any, scale: Tensor) -> Any:
-        """The store with B = γI in the elements that have no pair yet; ``scale`` is γ of shape (E,)."""
+    def _started(self, store: Any, scale: Scale) -> Any:
+        """The store with B = γI in the elements that have no pair yet; ``scale()`` is γ of shape (E,)."""
 
     @abstractmethod
-    def _absorbed(self, store: Any, s: Tensor, pair: Pair, admitted: Tensor) -> Any:
-        """The store after the pairs with steps s, (E, n); of use where ``admitted`` of shape (E,) holds."""
+    def _absorbed(self, store: Any, s: Tensor, pair: Pair, admitted: Tensor | None) -> Any:
+        """The store after the pairs with steps s, (E, n); of use where ``admitted`` of shape (E,) holds; None: all."""

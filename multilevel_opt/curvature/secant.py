@@ -12,8 +12,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from multilevel_opt.curvature.forms import DenseForm, all_finite, begun, squares
-from multilevel_opt.curvature.quasi_newton import QuasiNewton, Store
+from multilevel_opt.curvature.forms import DenseForm, begun, squares
+from multilevel_opt.curvature.quasi_newton import QuasiNewton, Scale, Store
 from multilevel_opt.curvature.updates import BFGSUpdate, Pair, SEUpdate, SR1Update, Update
 from multilevel_opt.errors import InputError
 
@@ -32,8 +32,9 @@ class Matrices(Store):
     def form(self) -> DenseForm:
         return DenseForm(self.matrix)
 
-    def finite(self) -> Tensor:
-        return all_finite(self.matrix)
+    @property
+    def changed(self) -> tuple[Tensor, ...]:
+        return (self.matrix,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,10 +60,10 @@ class DenseSecant(QuasiNewton):
         count = torch.zeros(elements, dtype=torch.int64, device=like.device)
         return Matrices(count, count, squares(like, n))
 
-    def _started(self, store: Matrices, scale: Tensor) -> Matrices:
-        return replace(store, matrix=begun(store.matrix, scale, store.count == 0))
+    def _started(self, store: Matrices, scale: Scale) -> Matrices:
+        return store if store.begun else replace(store, matrix=begun(store.matrix, scale(), store.count == 0))
 
-    def _absorbed(self, store: Matrices, s: Tensor, pair: Pair, admitted: Tensor) -> Matrices:
+    def _absorbed(self, store: Matrices, s: Tensor, pair: Pair, admitted: Tensor | None) -> Matrices:
         matrix = store.matrix.clone()
         self.update.apply(matrix, pair, self.threshold(s), admitted)
         return replace(store, matrix=matrix)

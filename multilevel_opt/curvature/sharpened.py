@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
+from multilevel_opt.curvature.quasi_newton import Scale
 from multilevel_opt.curvature.secant import BFGS, Matrices
 from multilevel_opt.curvature.updates import bfgs, norm
 from multilevel_opt.errors import InputError
@@ -107,7 +108,7 @@ class SharpenedBFGS(BFGS):
         if not isinstance(form, _Beside):
             return self
         g = model.gradient[None]
-        known: Columns = self._started(self._empty(g) if self.store is None else self.store, norm(g))
+        known: Columns = self._started(self._empty(g) if self.store is None else self.store, lambda: norm(g))
         if not bool((known.matrix != 0).any()):  # at a point without gradient
             return self
         u, v = PROBES[self.probe](known.matrix[0], form.hessian, int(known.probes))
@@ -119,5 +120,6 @@ class SharpenedBFGS(BFGS):
         empty = super()._empty(like)
         return Columns(empty.count, empty.refused, empty.matrix, empty.count.clone())
 
-    def _started(self, store: Any, scale: Tensor) -> Any:
-        return super()._started(store, scale if self.first is None else torch.full_like(scale, self.first))
+    def _started(self, store: Any, scale: Scale) -> Any:
+        first = self.first
+        return super()._started(store, scale if first is None else lambda: torch.full_like(scale(), first))

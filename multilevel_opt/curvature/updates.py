@@ -31,16 +31,26 @@ class Change:
         y: shape (E, k): a vector, or its coordinates.
         sy: sᵀy, shape (E,).
         length: ‖y‖, shape (E,).
+        step: ‖s‖ before it was one, shape (E,), where known.
     """
 
     y: Tensor
     sy: Tensor
     length: Tensor
+    step: Tensor | None = None
 
     @classmethod
-    def of(cls, s: Tensor, y: Tensor) -> Change:
+    def of(cls, s: Tensor, y: Tensor, step: Tensor | None = None) -> Change:
         """From vectors of shape (E, n), ‖s‖ = 1."""
-        return cls(y, dot(s, y), norm(y))
+        return cls(y, dot(s, y), norm(y), step)
+
+    @cached_property
+    def plain(self) -> bool:
+        """Whether all elements have moved, all gradients have changed, and no square overflows."""
+        if not len(self.length):
+            return False
+        least, most = (float(t) for t in self.length.aminmax())
+        return least > 0 and most < torch.finfo(self.length.dtype).max ** 0.5
 
     @cached_property
     def bounded(self) -> Tensor:
@@ -56,6 +66,13 @@ class Change:
     def weighted(self) -> Tensor:
         """y/sᵀy, shape (E, k)."""
         return self.y / self.sy[:, None]
+
+    def convex(self, tolerance: float) -> bool:
+        """Whether all elements are plain with sᵀy > ε‖y‖."""
+        known: dict[float, bool] = self.__dict__.setdefault("_convex", {})
+        if tolerance not in known:
+            known[tolerance] = self.plain and float(self.sy.sub(self.length, alpha=tolerance).min()) > 0
+        return known[tolerance]
 
     def curved(self, tolerance: float) -> Tensor:
         """Whether sᵀy > ε‖y‖, bool of shape (E,)."""
@@ -102,6 +119,11 @@ class Pair:
         return known[tolerance]
 
     @cached_property
+    def gap(self) -> Tensor:
+        """Of sᵀy and sᵀBs, shape (E,)."""
+        return self.sy - self.sc
+
+    @cached_property
     def rest(self) -> Tensor:
         """Y − Bs, shape (E, k)."""
         return self.y - self.c
@@ -123,12 +145,19 @@ class Update(Protocol):
         """Whether the update is safe, shape (E,). False where any number is NaN."""
         ...
 
-    def satisfied(self, pair: Pair) -> Tensor:
+    def satisfied(self, pair: Pair, tolerance: float) -> Tensor:
         """Whether the pair is refused only because B satisfies its secant equation already, shape (E,)."""
         ...
 
-    def apply(self, B: Tensor, pair: Pair, tolerance: float, where: Tensor) -> None:
-        """Change B of shape (E, k, k) to B⁺ in place where ``where`` of shape (E,) holds, as ``admits`` would."""
+    def surely(self, pair: Pair, tolerance: float) -> bool:
+        """Whether all pairs are admitted, and none satisfied, as far as a few numbers tell; False may mean unknown."""
+        ...
+
+    def apply(self, B: Tensor, pair: Pair, tolerance: float, where: Tensor | None) -> None:
+        """Change B of shape (E, k, k) to B⁺ in place where ``where`` of shape (E,) holds, as ``admits`` would.
+
+        None stands for all elements, where ``surely`` holds.
+        """
         ...
 
 
@@ -143,11 +172,14 @@ class BFGSUpdate:
     def admits(self, pair: Pair, tolerance: float) -> Tensor:
         return pair.convex(tolerance)
 
-    def satisfied(self, pair: Pair) -> Tensor:
+    def satisfied(self, pair: Pair, tolerance: float) -> Tensor:
         return torch.zeros_like(pair.sy, dtype=torch.bool)
 
-    def apply(self, B: Tensor, pair: Pair, tolerance: float, where: Tensor) -> None:
-        if bool(where.all()):
+    def surely(self, pair: Pair, tolerance: float) -> bool:
+        return pair.change.convex(tolerance) and float(pair.sc.min()) > 0
+
+    def apply(self, B: Tensor, pair: Pair, tolerance: float, where: Tensor | None) -> None:
+        if where is None or bool(where.all()):
             B.addcmul_(pair.c[:, :, None], (pair.c / pair.sc[:, None])[:, None, :], value=-1)
             B.addcmul_(pair.y[:, :, None], pair.change.weighted[:, None, :])
             return
@@ -164,16 +196,23 @@ class SR1Update:
         return 0.5 * sy.abs()
 
     def admits(self, pair: Pair, tolerance: float) -> Tensor:
-        rs = (pair.sy - pair.sc).abs()
+        rs = pair.gap.abs()
         rounding = (pair.sy.abs() + pair.sc.abs()).mul_(100 * torch.finfo(rs.dtype).eps)
         return (rs >= tolerance * pair.defect) & (rs > rounding) & pair.change.telling  # not where ‖r‖ overflows
 
-    def satisfied(self, pair: Pair) -> Tensor:
+    def satisfied(self, pair: Pair, tolerance: float) -> Tensor:
         y, r = pair.change.length, pair.defect
         return (r <= 1000 * torch.finfo(y.dtype).eps * y) & (y > 0) & (y < inf)
 
-    def apply(self, B: Tensor, pair: Pair, tolerance: float, where: Tensor) -> None:
-        _add(B, pair.rest, _inverse(pair.sy - pair.sc, where))
+    def surely(self, pair: Pair, tolerance: float) -> bool:
+        if not pair.change.plain:
+            return False
+        rs, rounding = pair.gap.abs(), 2000 * torch.finfo(pair.sy.dtype).eps  # |sᵀr| <= ‖r‖, so both tests follow
+        clear = float(rs.sub(pair.change.length, alpha=rounding).min()) > 0
+        return clear and float(rs.sub(pair.defect, alpha=tolerance).min()) >= 0
+
+    def apply(self, B: Tensor, pair: Pair, tolerance: float, where: Tensor | None) -> None:
+        _add(B, pair.rest, pair.gap.reciprocal() if where is None else _inverse(pair.gap, where))
 
 
 @dataclass(frozen=True)
@@ -191,10 +230,16 @@ class SEUpdate:
         convex = pair.convex(tolerance)
         return convex if bool(convex.all()) else convex | SR1Update().admits(pair, tolerance)
 
-    def satisfied(self, pair: Pair) -> Tensor:
-        return SR1Update().satisfied(pair)
+    def satisfied(self, pair: Pair, tolerance: float) -> Tensor:
+        return SR1Update().satisfied(pair, tolerance) & ~pair.convex(tolerance)
 
-    def apply(self, B: Tensor, pair: Pair, tolerance: float, where: Tensor) -> None:
+    def surely(self, pair: Pair, tolerance: float) -> bool:
+        return BFGSUpdate().surely(pair, tolerance)
+
+    def apply(self, B: Tensor, pair: Pair, tolerance: float, where: Tensor | None) -> None:
+        if where is None:
+            BFGSUpdate().apply(B, pair, tolerance, None)
+            return
         convex = pair.convex(tolerance)
         BFGSUpdate().apply(B, pair, tolerance, convex & where)
         if where is not convex:
@@ -258,10 +303,10 @@ def sr1_inverse(H: Tensor, s: Tensor, y: Tensor, tolerance: float = 1e-8) -> tup
 
 
 def unit_pairs(s: Tensor, y: Tensor) -> tuple[Tensor, Change]:
-    """The pairs divided by ‖s‖, shapes (E, n); not finite where s = 0."""
-    length = norm(s)[:, None]
-    s = s / length
-    return s, Change.of(s, y / length)
+    """The pairs divided by ‖s‖, shapes (E, n); zero where s = y = 0."""
+    length = norm(s).clamp_min_(torch.finfo(s.dtype).tiny)
+    s = s / length[:, None]
+    return s, Change.of(s, y / length[:, None], length)
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:

@@ -6,15 +6,15 @@ oldest first, in the n unknowns: the same matrix as the compact form has, by ope
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
 
-from multilevel_opt.curvature.forms import DenseForm, all_finite, begun, elements_last, multiples, squares
-from multilevel_opt.curvature.quasi_newton import QuasiNewton, Store
+from multilevel_opt.curvature.forms import DenseForm, begun, elements_last, multiples, squares
+from multilevel_opt.curvature.quasi_newton import QuasiNewton, Scale, Store
 from multilevel_opt.curvature.updates import Change, Pair
 
 
@@ -62,28 +62,24 @@ class Window(Store):
     def form(self) -> DenseForm:
         return DenseForm(self.matrix)
 
-    def finite(self) -> Tensor:
-        return all_finite(self.matrix, self.slots[-1].change.y, self.scale)
+    @property
+    def changed(self) -> tuple[Tensor, ...]:
+        return self.matrix, self.slots[-1].change.y, self.scale
 
-    def started(self, scale: Tensor) -> Window:
+    def started(self, scale: Scale) -> Window:
         """With B = γI in the elements that have no pair yet."""
-        matrix = begun(self.matrix, scale, self.count == 0)
-        return self if matrix is self.matrix else replace(self, matrix=matrix)
+        return self if self.begun else replace(self, matrix=begun(self.matrix, scale(), self.count == 0))
 
-    def learned(self, s: Tensor, change: Change, scale: Tensor, by: QuasiNewton) -> Window:
-        """The newest m pairs, another γ, and B from γ and all pairs; one not safe in its place is passed over."""
-        update, tolerance = by.update, by.threshold(scale)
-        slots = (*self.slots, Slot(s, change))[-self.memory :]
-        matrix = multiples(self.matrix, scale)
-        for slot in slots:
-            pair = Pair.of(slot.s, slot.change, DenseForm(matrix).matvec(slot.s))
-            update.apply(matrix, pair, tolerance, update.admits(pair, tolerance))
-        return replace(self, scale=scale, matrix=matrix, slots=slots)
+    def learned(self, s: Tensor, pair: Pair, admitted: Tensor | None, by: QuasiNewton) -> Window:
+        """The newest m pairs, another γ, and B from γ and all pairs."""
+        slots = (*self.slots, Slot(s, pair.change))[-self.memory :]
+        scale = by.update.scale(pair.sy, pair.change.length)
+        return replace(self, scale=scale, matrix=rebuilt(self.matrix, scale, slots, by), slots=slots)
 
     def tensors(self) -> dict[str, Tensor]:
         named = {name: getattr(self, name) for name in ("count", "refused", "scale", "matrix")}
         slots = self._padded(self.memory)
-        return named | {"steps": _stacked([t.s for t in slots]), "changes": _stacked([t.change.y for t in slots])}
+        return named | {"steps": stacked([t.s for t in slots]), "changes": stacked([t.change.y for t in slots])}
 
     def with_tensors(self, tensors: Mapping[str, Tensor]) -> Self:
         named: dict[str, Any] = {name: tensors[name] for name in ("count", "refused", "scale", "matrix")}
@@ -113,12 +109,22 @@ class Window(Store):
         return (*(empty,) * (length - len(self.slots)), *self.slots)
 
 
+def rebuilt(like: Tensor, scale: Tensor, slots: Iterable[Slot], by: QuasiNewton) -> Tensor:
+    """B (E, n, n) from γ and pairs, oldest first, in the memory layout of ``like``; one not safe is passed over."""
+    matrix, update, tolerance = multiples(like, scale), by.update, by.threshold(scale)
+    for slot in slots:
+        pair = Pair.of(slot.s, slot.change, DenseForm(matrix).matvec(slot.s))
+        where = None if update.surely(pair, tolerance) else update.admits(pair, tolerance)
+        update.apply(matrix, pair, tolerance, where)
+    return matrix
+
+
 def _both(mine: Slot, yours: Slot) -> list[tuple[Tensor, Tensor]]:
     one, two = mine.change, yours.change
     return [(one.y, two.y), (one.sy, two.sy), (one.length, two.length)]
 
 
-def _stacked(vectors: list[Tensor]) -> Tensor:
+def stacked(vectors: list[Tensor]) -> Tensor:
     """Vectors (E, n) as (E, m, n), in their memory layout."""
     if elements_last(vectors[0]):
         return torch.stack([v.T for v in vectors]).movedim(2, 0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -24,11 +25,13 @@ class Parts:
         incidence: which variables they have.
         gradients: ∇fᵢ of shape (E, nᵢ), one tensor for each batch.
         P: the prolongation before the selection, or None.
+        points: Wᵢ x of shape (E, nᵢ), one tensor for each batch, where they are at hand.
     """
 
     incidence: Incidence
     gradients: tuple[Tensor, ...]
     P: LinearOperator | None = None
+    points: tuple[Tensor, ...] | None = None
 
     @property
     def convex(self) -> tuple[bool, ...]:
@@ -38,6 +41,17 @@ class Parts:
     def gathered(self, v: Tensor) -> list[Tensor]:
         """Wᵢ v for all elements, (E, nᵢ) for each batch."""
         return self.incidence.gathered(v if self.P is None else self.P.matvec(v))
+
+    def steps(self, after: Parts, s: Tensor) -> list[Tensor]:
+        """Wᵢ s for a step s to the point of other parts, (E, nᵢ) for each batch."""
+        if self.points is None or after.points is None or self.P is not None:
+            return self.gathered(s)
+        return [new - old for old, new in zip(self.points, after.points, strict=True)]
+
+    @cached_property
+    def sizes(self) -> list[Tensor]:
+        """The sums of the absolute entries of the gradients, (E,) for each batch."""
+        return [g.abs().sum(-1) for g in self.gradients]
 
     def lowered(self, v: Tensor) -> Tensor:
         """Pᵀ v."""
@@ -56,22 +70,27 @@ class Parts:
         return replace(self, gradients=tuple(factor * g for g in self.gradients))
 
 
-def changes(before: Sequence[Parts], after: Sequence[Parts]) -> list[Tensor]:
-    """The changes of all element gradients between two points, (E, nᵢ) for each batch; zero where all is rounding.
+@dataclass(frozen=True, eq=False)
+class Difference:
+    """The changes of the element gradients of a batch between two points.
 
-    A change below a few roundings of the gradients themselves says nothing of the second derivatives.
+    Attributes:
+        y: shape (E, nᵢ).
+        size: the sum of the absolute entries of both gradients, shape (E,).
     """
+
+    y: Tensor
+    size: Tensor
+
+    def quiet(self, length: Tensor) -> Tensor:
+        """Where ‖y‖, of shape (E,), is a few roundings of the gradients: it tells nothing of second derivatives."""
+        return length <= self.size * (8 * torch.finfo(length.dtype).eps)
+
+
+def differences(parts: Sequence[tuple[Parts, Parts]]) -> list[Difference]:
+    """The changes of all element gradients between two points, one for each batch."""
     return [
-        _told(old, new)
-        for one, two in zip(before, after, strict=True)
-        for old, new in zip(one.gradients, two.gradients, strict=True)
+        Difference(new - old, before + after)
+        for one, two in parts
+        for old, new, before, after in zip(one.gradients, two.gradients, one.sizes, two.sizes, strict=True)
     ]
-
-
-def _told(old: Tensor, new: Tensor) -> Tensor:
-    change = new - old
-    size = (old.abs() + new.abs()).sum(-1)
-    quiet = change.abs().sum(-1) <= 8 * torch.finfo(old.dtype).eps * size  # not where a number is NaN
-    if not bool(quiet.any()):
-        return change
-    return torch.where(quiet[:, None], torch.zeros_like(change), change)

@@ -148,14 +148,15 @@ class PartiallySeparable(Objective):
 
     def expand(self, x: Tensor, order: int) -> Taylor:
         self._check(x)
-        local = self._local(x, order)
+        points = self.incidence.gathered(x.detach())
+        local = self._local(points, order)
         self.ledger.count("gradient", 3 * self.work)
         value = torch.stack([part.value for part in local]).sum()
         gradients = self.incidence.joined([part.gradient for part in local])
         gradient = self.incidence.scattered(gradients)
         forms: list[Form] = [lambda: gradient]
         forms += [self._form(local, k) for k in range(1, order)]
-        return Taylor(value, tuple(forms), parts=(Parts(self.incidence, tuple(gradients)),))
+        return Taylor(value, tuple(forms), parts=(Parts(self.incidence, tuple(gradients), points=tuple(points)),))
 
     def element_values(self, x: Tensor) -> list[Tensor]:
         """The values of the elements, one tensor (E,) for each group."""
@@ -165,12 +166,12 @@ class PartiallySeparable(Objective):
     def element_gradients(self, x: Tensor) -> list[Tensor]:
         """The gradients of the elements in their own variables, one tensor (E, nᵢ) for each group."""
         self.ledger.count("gradient", 3 * self.work)
-        return [part.gradient for part in self._local(x, 1)]
+        return [part.gradient for part in self._local(self.incidence.gathered(x.detach()), 1)]
 
     def element_hessians(self, x: Tensor) -> list[Tensor]:
         """The Hessians of the elements in their own variables, one tensor (E, nᵢ, nᵢ) for each group."""
         self.ledger.count("hvp", 6 * sum(g.work * g.size for g in self.groups), max(g.size for g in self.groups))
-        return [part.hessians for part in self._local(x, 2)]
+        return [part.hessians for part in self._local(self.incidence.gathered(x.detach()), 2)]
 
     def hessian(self, x: Tensor) -> Any:
         """∇²f(x) as ``scipy.sparse.csr_array`` of shape (n, n)."""
@@ -202,8 +203,8 @@ class PartiallySeparable(Objective):
         places = (np.concatenate(rows), np.concatenate(columns))
         return scipy.sparse.coo_array((entries, places), shape=(self.n, self.n)).tocsr()
 
-    def _local(self, x: Tensor, order: int) -> list[_Local]:
-        found = self.incidence.views(self.incidence.gathered(x.detach()))
+    def _local(self, points: Sequence[Tensor], order: int) -> list[_Local]:
+        found = self.incidence.views(points)
         small = {k for batch in self.incidence.batches if batch.small for k in batch.groups}
         return [
             _Local(group, u, order, k in small) for k, (group, u) in enumerate(zip(self.groups, found, strict=True))

@@ -101,7 +101,7 @@ class ElementPairs:
         basis = self._basis(partition)
         known = self.begun_at(by.update.scale(difference.sy, difference.length))
         pair = Pair.of(unit, difference, known._times_elements(basis, unit))
-        satisfied = by.update.satisfied(pair)
+        satisfied = by.update.satisfied(pair, by.threshold(s))
         taken = by.update.admits(pair, by.threshold(s)) & ~satisfied
         changed = self._pushed(partition, s, pair, taken, by) if bool(taken.any()) else self
         refused = (self.refused + told.long()) * (~(taken | satisfied)).long()

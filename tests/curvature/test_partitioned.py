@@ -26,6 +26,9 @@ UPDATES: dict[str, QuasiNewton] = {
     "lsr1": LSR1(memory=3),
     "lse": LSE(memory=3),
     "damped": LBFGS(memory=3, damping=0.2),
+    "lbfgs-renewed": LBFGS(memory=6, renewal=2),
+    "lsr1-renewed": LSR1(memory=6, renewal=2),
+    "lse-renewed": LSE(memory=6, renewal=3),
     "lbfgs-wide": LBFGS(memory=1),
     "lsr1-wide": LSR1(memory=1),
 }

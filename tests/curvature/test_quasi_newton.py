@@ -18,6 +18,8 @@ from tests.references import secant as reference
 
 E, N, M = 3, 12, 5  # N > 2M: beyond 2M unknowns B has the compact form, up to there it is written out
 ALL = {"bfgs": BFGS(), "sr1": SR1(), "se": SE(), "lbfgs": LBFGS(memory=M), "lsr1": LSR1(memory=M), "lse": LSE(memory=M)}
+ALL |= {f"{kind.name}, renewed": kind(memory=7, renewal=7) for kind in (LBFGS, LSR1, LSE)}
+POSITIVE = ("bfgs", "lbfgs", "lbfgs, renewed")
 LIMITED: dict[str, Any] = {"lbfgs": (LBFGS, reference.bfgs, reference.compact_bfgs)}
 LIMITED["lsr1"] = (LSR1, reference.sr1, reference.compact_sr1)
 
@@ -62,6 +64,40 @@ def test_limited_memory_equals_the_dense_recursion_and_the_formula_of_the_paper(
         found = matrix(known)[e].numpy()
         np.testing.assert_allclose(found, dense, rtol=1e-10, atol=1e-10)
         np.testing.assert_allclose(found, compact(gamma, S, Y), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize(("memory", "renewal"), [(6, 6), (6, 2), (8, 1)])
+@pytest.mark.parametrize("name", ["lbfgs", "lsr1"])
+def test_a_renewed_matrix_is_that_of_the_last_pairs_updated_since(name: str, memory: int, renewal: int) -> None:
+    kind, step, _ = LIMITED[name]
+    pairs = quadratic_pairs(2 * memory + 4)
+    for count in (1, memory, memory + 1, len(pairs)):
+        built = renewal * ((count - 1) // renewal)  # the pair with which B was built
+        first = max(0, built - memory + 1)
+        found = matrix(taught(kind(memory=memory, renewal=renewal), pairs[:count]))
+        for e in range(E):
+            gamma = float(kind.update.scale(*_numbers(*pairs[built]))[e])
+            kept = [(s[e].numpy(), y[e].numpy()) for s, y in pairs[first:count]]
+            dense = reduce(lambda B, pair: step(B, *pair), kept, gamma * np.eye(N))
+            np.testing.assert_allclose(found[e].numpy(), dense, rtol=1e-9, atol=1e-9)
+    longer = matrix(taught(kind(memory=memory, renewal=renewal + 1), pairs))  # negative control
+    assert float((longer - found).abs().max()) > 1e-3
+
+
+def _numbers(s: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Sᵀy and ‖y‖ of pairs divided by ‖s‖."""
+    length = s.norm(dim=1)
+    return (s * y).sum(1) / length**2, y.norm(dim=1) / length
+
+
+def test_an_element_that_refused_a_pair_keeps_its_matrix_when_others_are_renewed() -> None:
+    pairs = quadratic_pairs(7)
+    pairs[4][1][1] = -pairs[4][1][1]
+    one, never = (taught(LBFGS(memory=6, renewal=r), pairs) for r in (6, 100))
+    assert one.store.count.tolist() == [7, 6, 7]
+    difference = (matrix(one) - matrix(never)).abs().amax((1, 2))
+    assert float(difference[1]) == 0
+    assert float(difference[[0, 2]].min()) > 1e-6
 
 
 def test_the_recursion_and_the_formula_give_the_same_core() -> None:
@@ -148,7 +184,7 @@ def test_sr1_has_the_hessian_of_a_quadratic_after_n_independent_steps(curvature:
     assert float(torch.linalg.eigvalsh(matrix(curvature)).min()) < 0
 
 
-@pytest.mark.parametrize("name", ["bfgs", "lbfgs"])
+@pytest.mark.parametrize("name", POSITIVE)
 def test_bfgs_is_positive_definite_whatever_the_pairs(name: str) -> None:
     known = ALL[name]
     for _ in range(25):
@@ -207,7 +243,7 @@ def test_an_element_of_one_unknown_satisfies_its_secant_equation(name: str, slop
     for factor in (1.0, 2.0):
         known = known.updated(s, factor * slope * s)
     found = float(matrix(known, 1, 1))
-    indefinite = name not in ("bfgs", "lbfgs")
+    indefinite = name not in POSITIVE
     assert found == pytest.approx(2 * slope if slope > 0 or indefinite else 1.0)  # 1: the norm of the gradient given
 
 
