@@ -149,7 +149,8 @@ class _Term:
     @property
     def flops(self) -> float:
         P, kinds = self.parts.P, zip(self.forms, self.parts.incidence.small, strict=True)
-        own = 2.0 * self.parts.incidence.nnz + sum(form.flops for form, small in kinds if not small)
+        entries = self.parts.incidence.nnz if self.band is None else self.band.nnz
+        own = 2.0 * entries + sum(form.flops for form, small in kinds if not small)
         return own if P is None else own + 4.0 * P.nnz
 
     def matvec(self, v: Tensor) -> Tensor:

@@ -33,8 +33,15 @@ class ElementSum:
         """The sum over the small batches, a sparse matrix (CSR) of shape (n, n)."""
         return self.incidence.assembled([block() for block in self._blocks])
 
+    @cached_property
+    def numbers(self) -> Tensor:
+        """Those of the band, where B has one."""
+        return self.incidence.banded([block() for block in self._blocks])
+
     def matvec(self, v: Tensor) -> Tensor:
         """B v, shapes (n,) -> (n,)."""
+        if self.incidence.band is not None:
+            return self.incidence.band.matvec(self.numbers, v)
         total = torch.mv(self.matrix, v) if self._blocks else torch.zeros_like(v)
         if self._products:
             wide = self.incidence.wide
@@ -45,9 +52,7 @@ class ElementSum:
     def solve(self, v: Tensor, shift: float = 0.0) -> Tensor | None:
         """(B + σI)⁻¹v, shape (n,); None where B has no narrow band, or B + σI is not positive definite."""
         band = self.incidence.band
-        return (
-            None if band is None else band.solve(self.incidence.banded([block() for block in self._blocks]), v, shift)
-        )
+        return None if band is None else band.solve(self.numbers.clone(), v, shift)
 
     def dense(self, like: Tensor) -> Tensor:
         """The matrix, shape (n, n), in the dtype and on the device of ``like``; elements not small give n products."""

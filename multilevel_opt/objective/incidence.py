@@ -12,13 +12,12 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse
 import torch
 from torch import Tensor
 
-from multilevel_opt.linalg.banded import Band
-from multilevel_opt.objective.batches import planned
+from multilevel_opt.linalg.banded import WIDEST, Band, Numbers
+from multilevel_opt.objective.batches import Batch, planned
 
 
 class Incidence:
@@ -92,6 +91,9 @@ class Incidence:
         """
         if not all(self.small) or self.tables[0].device.type != "cpu" or self.repeats:
             return None
+        width = max(_width(batch) for batch in self.batches)
+        if width <= WIDEST:
+            return Band(self.n, width, None)
         rows, columns, _ = self._pattern
         return Band.of(scipy.sparse.csr_array((columns >= 0, columns, rows), shape=(self.n, self.n)))
 
@@ -121,19 +123,19 @@ class Incidence:
     @cached_property
     def repeats(self) -> bool:
         """Whether an element has a variable twice."""
-        return any(bool((table.sort(1).values.diff(dim=1) == 0).any()) for table in self.tables)
+        return any(bool((t[:, k : k + 1] == t[:, k + 1 :]).any()) for t in self.tables for k in range(t.shape[1] - 1))
 
     @cached_property
     def _pattern(self) -> tuple[Tensor, Tensor, Tensor]:
         """Row pointers and columns of the assembled matrix, and where each entry of each Bᵢ goes."""
-        keys: list[npt.NDArray[np.int64]] = []
+        keys: list[Numbers] = []
         for batch in self.batches:
             if batch.small:
                 index = batch.table.cpu().numpy().T
                 key = index[:, None, :] * self.n + index[None, :, :]
                 outside = np.maximum(index[:, None, :], index[None, :, :]) == self.n
                 keys.append(np.where(outside, self.n**2, key).reshape(-1) if batch.padded else key.reshape(-1))
-        found, places = np.unique(np.concatenate(keys), return_inverse=True)
+        found, places = _unique(np.concatenate(keys))
         found = found[: np.searchsorted(found, self.n**2)]
         rows = np.searchsorted(found, self.n * np.arange(self.n + 1))
         kind = np.int32 if max(self.n, len(found)) < 2**31 else np.int64  # products convert others every time
@@ -146,6 +148,23 @@ class Incidence:
 
     def _flattened(self, parts: Sequence[Tensor]) -> list[Tensor]:
         return [(part.T if small else part).reshape(-1) for part, small in zip(parts, self.small, strict=True)]
+
+
+def _width(batch: Batch) -> int:
+    """The largest distance of two variables of one element."""
+    table = batch.table.numpy().T
+    largest = np.where(table == batch.n, -1, table).max(0) if batch.padded else table.max(0)
+    return int((largest - table.min(0)).max(initial=0))
+
+
+def _unique(keys: Numbers) -> tuple[Numbers, Numbers]:
+    """The different keys, ascending, and which of them each key is; ``numpy.unique`` makes no use of keys in order."""
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    first = np.concatenate([[True], ordered[1:] != ordered[:-1]])
+    places = np.empty_like(order)
+    places[order] = np.cumsum(first) - 1
+    return ordered[first], places
 
 
 def _csr(rows: Tensor, columns: Tensor, values: Tensor, n: int) -> Tensor:

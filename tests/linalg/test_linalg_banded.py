@@ -42,6 +42,8 @@ def test_it_solves_as_dense_factors_do(width: int, renumbered: bool, dtype: torc
     assert found is not None
     torch.testing.assert_close(found, torch.linalg.solve(A + 0.5 * torch.eye(N, dtype=dtype), v))
     assert band.flops > 0
+    torch.testing.assert_close(band.matvec(values, v), A @ v)
+    assert band.nnz >= int((A != 0).sum())
 
 
 def test_it_says_where_there_is_no_minimum() -> None:
