@@ -49,7 +49,8 @@ def attempt(f: Objective, state: State, step: Step, order: int, likely: bool) ->
     finite = isfinite(loss)
     decrease = _decrease(state, model, loss, step) if f.joint and model is not None else state.loss - loss
     slope = float(state.model.gradient @ step.s)
-    trial = Trial(decrease if finite else -inf, step.predicted, float(step.s.norm()), step.on_boundary, slope)
+    length = float(torch.linalg.vector_norm(step.s))
+    trial = Trial(decrease if finite else -inf, step.predicted, length, step.on_boundary, slope)
     known = state.best
     state = state.changed(best=(loss, x) if finite and loss < known[0] else known, moved=False)
     if not finite:

@@ -69,7 +69,7 @@ class Everywhere:
         return -gradient
 
     def criticality(self, x: Tensor, gradient: Tensor) -> float:
-        return float(gradient.norm())
+        return float(torch.linalg.vector_norm(gradient))
 
     def prepare(self, solver: Subproblem, x: Tensor, model: Taylor) -> Prepared:
         return solver.prepare(model)

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from multilevel_opt.frozen import altered
 from multilevel_opt.ledger import Clock, Ledger
 from multilevel_opt.result import Event
 
@@ -47,7 +48,7 @@ class Recorder:
 
     def record(self, event: Event) -> None:
         """Append an event, stamped with the flops and seconds so far."""
-        stamped = replace(event, flops=self.flops, seconds=self.clock.seconds())
+        stamped = altered(event, flops=self.flops, seconds=self.clock.seconds())
         self.history.append(stamped)
         if self.listener is not None:
             with self.clock.paused():

@@ -87,8 +87,9 @@ class GradientNorm(Stop):
         if self.norm == 2.0 or gradient is None:
             size = progress.gradient_norm
         else:
-            largest = self.norm == inf  # torch's own norm takes five times as long for it
-            size = float(gradient.abs().amax() if largest else torch.linalg.vector_norm(gradient, self.norm))
+            least, most = gradient.aminmax()  # torch's own norm takes five times as long for the largest entry
+            largest = max(-float(least), float(most))
+            size = largest if self.norm == inf else float(torch.linalg.vector_norm(gradient, self.norm))
         if not size <= self.tol:
             return None
         return Status.GRADIENT, f"gradient norm {size:.3g} <= {self.tol:g}"

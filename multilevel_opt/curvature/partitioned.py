@@ -23,6 +23,7 @@ from multilevel_opt.curvature.partitioned_form import PartitionedForm
 from multilevel_opt.curvature.quasi_newton import QuasiNewton, check_secant
 from multilevel_opt.curvature.updates import norm, unit_pairs
 from multilevel_opt.errors import InputError, UnsupportedCombination
+from multilevel_opt.frozen import altered
 from multilevel_opt.ledger import Ledger
 from multilevel_opt.objective.base import Objective
 from multilevel_opt.objective.parts import Difference, Parts, differences
@@ -123,7 +124,7 @@ class Partitioned:
         both = list(zip(before.parts, after.parts, strict=True))
         steps = [step for one, two in both for step in one.steps(two, s)]
         pairs = zip(self._learned(before.parts), steps, differences(both), strict=True)
-        return replace(self, known=tuple(group.taught(*pair) for group, *pair in pairs))
+        return altered(self, known=tuple(group.taught(*pair) for group, *pair in pairs))
 
     def fresh(self) -> Self:
         return replace(self, known=())

@@ -18,6 +18,7 @@ from torch import Tensor
 from multilevel_opt.curvature.forms import SymmetricForm, all_finite, finite
 from multilevel_opt.curvature.updates import Change, Pair, Update, damped, norm, unit_pairs
 from multilevel_opt.errors import InputError, UnsupportedCombination
+from multilevel_opt.frozen import altered
 from multilevel_opt.ledger import Ledger
 from multilevel_opt.objective.base import Objective
 from multilevel_opt.objective.taylor import Taylor
@@ -164,14 +165,20 @@ class QuasiNewton(ABC):
         pair = Pair.of(s, change, started.form.matvec(s))
         if self.damping:
             pair = Pair.of(s, Change.of(s, damped(change.y, pair.c, pair.sy, pair.sc, self.damping)), pair.c)
-        return replace(self, store=self._kept(self._judged(known, started, s, pair, told), s))
+        store = self._plain(known, started, s, pair) if told is None else None
+        return altered(self, store=store or self._kept(self._judged(known, started, s, pair, told), s))
+
+    def _plain(self, known: Any, started: Any, s: Tensor, pair: Pair) -> Any:
+        """The store with the pairs where all are surely safe, else None."""
+        if not self.update.surely(pair, self.threshold(s)):
+            return None
+        store = self._absorbed(started, s, pair, None)
+        if not store.sound():
+            return None
+        return altered(store, count=known.count + 1, refused=torch.zeros_like(known.refused), begun=True)
 
     def _judged(self, known: Any, started: Any, s: Tensor, pair: Pair, told: Tensor | None) -> Any:
         """The store with the pairs that are safe, and the others counted."""
-        if self.update.surely(pair, self.threshold(s)):
-            changed = self._absorbed(started, s, pair, None)
-            if changed.sound():
-                return replace(changed, count=known.count + 1, refused=torch.zeros_like(known.refused))
         satisfied = self.update.satisfied(pair, self.threshold(s))
         admitted = self.update.admits(pair, self.threshold(s)) & ~satisfied
         if told is not None:
@@ -180,9 +187,9 @@ class QuasiNewton(ABC):
         if not (store.masked and store.sound()):
             admitted = admitted & store.finite()
             store = store.where(admitted, started.where(satisfied, known))
-        good = (admitted | satisfied).to(known.count.dtype)
-        more = 1 if told is None else told.to(good.dtype)
-        return replace(store, count=known.count + good, refused=(known.refused + more) * (1 - good))
+        good = admitted | satisfied
+        refused = known.refused + (1 if told is None else told)
+        return altered(store, count=known.count + good, refused=refused * ~good)
 
     def _kept(self, store: Any, s: Tensor) -> Any:
         """The store without what elements know that have lost patience."""

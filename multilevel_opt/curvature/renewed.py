@@ -18,6 +18,7 @@ from multilevel_opt.curvature.forms import DenseForm, begun, squares
 from multilevel_opt.curvature.quasi_newton import QuasiNewton, Scale, Store
 from multilevel_opt.curvature.updates import Change, Pair
 from multilevel_opt.curvature.window import Slot, rebuilt, stacked
+from multilevel_opt.frozen import altered
 
 
 class Kept(NamedTuple):
@@ -78,7 +79,7 @@ class Renewed(Store):
         pairs = (*self.pairs, Kept(Slot(s, pair.change), admitted))[-self.memory :]
         if self.age and self.age % self.renewal == 0:
             matrix = _renewed(matrix, pairs, by)
-        return replace(self, matrix=matrix, pairs=pairs, age=self.age + 1)
+        return altered(self, matrix=matrix, pairs=pairs, age=self.age + 1)
 
     def tensors(self) -> dict[str, Tensor]:
         named = {"count": self.count, "refused": self.refused, "matrix": self.matrix}
