@@ -47,6 +47,7 @@ class Learned:
     def taught(self, s: Tensor, difference: Difference) -> Learned:
         """After steps s, of shape (E, n), with these changes of the gradients."""
         s, change = unit_pairs(s, difference.y)
+        assert change.step is not None
         quiet = difference.quiet(change.length * change.step)
         if change.plain and not bool(quiet.any()):
             return Learned(self.matrices.absorbed(s, change), change.length, self.size)
@@ -123,8 +124,8 @@ class Partitioned:
         assert after.parts is not None
         both = list(zip(before.parts, after.parts, strict=True))
         steps = [step for one, two in both for step in one.steps(two, s)]
-        pairs = zip(self._learned(before.parts), steps, differences(both), strict=True)
-        return altered(self, known=tuple(group.taught(*pair) for group, *pair in pairs))
+        groups = zip(self._learned(before.parts), steps, differences(both), strict=True)
+        return altered(self, known=tuple(group.taught(step, change) for group, step, change in groups))
 
     def fresh(self) -> Self:
         return replace(self, known=())
