@@ -8,7 +8,19 @@ import scipy.optimize
 import torch
 from torch import Tensor
 
-from multilevel_opt.curvature.updates import bfgs, bfgs_inverse, damped, dot, sr1, sr1_inverse
+from multilevel_opt.curvature.updates import (
+    BFGSUpdate,
+    Pair,
+    SEUpdate,
+    SR1Update,
+    bfgs,
+    bfgs_inverse,
+    damped,
+    dot,
+    sr1,
+    sr1_inverse,
+    unit_pairs,
+)
 
 E, N = 5, 6
 Update = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -151,3 +163,25 @@ def test_single_precision_stays_single_and_is_as_close_as_it_can_be() -> None:
         wide, narrow = update(B, s, y)[0], update(B.float(), s.float(), y.float())[0]
         assert narrow.dtype == torch.float32
         torch.testing.assert_close(narrow.double(), wide, rtol=1e-3, atol=1e-3 * float(wide.abs().max()))
+
+
+@pytest.mark.parametrize("update", [BFGSUpdate(), SR1Update(), SEUpdate()], ids=lambda u: type(u).__name__)
+def test_pairs_that_are_surely_safe_pass_the_tests_of_all_elements(update: BFGSUpdate | SR1Update | SEUpdate) -> None:
+    B, (steps, changes) = positive(), curved_pairs()
+
+    def pair_of(y: Tensor) -> Pair:
+        s, change = unit_pairs(steps, y)
+        return Pair.of(s, change, times(B, s))
+
+    pair, every = pair_of(changes), torch.ones(E, dtype=torch.bool)
+    assert update.surely(pair, 1e-8)
+    assert bool(update.admits(pair, 1e-8).all())
+    assert not bool(update.satisfied(pair, 1e-8).any())
+    at_once, masked = B.clone(), B.clone()
+    update.apply(at_once, pair, 1e-8, None)
+    update.apply(masked, pair, 1e-8, every)
+    assert torch.equal(at_once, masked)
+    spoilt = [torch.zeros(N), torch.full((N,), torch.nan), torch.full((N,), torch.inf), 1e200 * changes[2]]
+    spoilt += [times(B, steps)[2]] if isinstance(update, SR1Update) else [-changes[2]]  # negative controls
+    for y in spoilt:
+        assert not update.surely(pair_of(changes.index_copy(0, torch.tensor([2]), y.double()[None])), 1e-8)

@@ -1,5 +1,7 @@
 """Groups of elements side by side in batches, and elements of the same variables added up."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -38,6 +40,18 @@ def test_batches_gather_scatter_and_assemble_as_their_groups_do() -> None:
     made = [batch.squares([blocks[k] for k in batch.groups]) for batch in both.batches]
     torch.testing.assert_close(both.assembled(made).to_dense(), dense)
     assert both.nnz == int((dense != 0).sum())
+
+
+def test_steps_of_elements_are_the_differences_of_their_points() -> None:
+    f = PartiallySeparable([Elements(t, lambda u: u.square().sum(1)) for t in TABLES], N)
+    x, s = randoms((N,), (N,))
+    (before,), (after,) = (f.expand(point, 1).parts or () for point in (x, x + s))
+    found = before.steps(after, s)
+    for step, other, gathered in zip(
+        found, before.steps(replace(after, points=None), s), f.incidence.gathered(s), strict=True
+    ):
+        torch.testing.assert_close(step, gathered)
+        assert torch.equal(other, gathered)
 
 
 def test_a_large_group_of_small_elements_stays_alone() -> None:
