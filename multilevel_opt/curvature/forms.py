@@ -20,7 +20,7 @@ import scipy.sparse.linalg
 import torch
 from torch import Tensor
 
-from multilevel_opt.curvature.updates import norm
+from multilevel_opt.curvature.pairs import norm
 from multilevel_opt.errors import ShapeError
 from multilevel_opt.linalg.operator import Product
 

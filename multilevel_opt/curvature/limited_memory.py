@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from multilevel_opt.curvature.forms import CompactForm
+from multilevel_opt.curvature.pairs import Change, Pair, dot
 from multilevel_opt.curvature.quasi_newton import QuasiNewton, Scale, Store
 from multilevel_opt.curvature.renewed import Renewed
-from multilevel_opt.curvature.updates import BFGSUpdate, Change, Pair, SEUpdate, SR1Update, Update, dot
+from multilevel_opt.curvature.updates import BFGSUpdate, SEUpdate, SR1Update, Update
 from multilevel_opt.curvature.window import Window
 from multilevel_opt.errors import InputError
 

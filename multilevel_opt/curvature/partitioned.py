@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from multilevel_opt.curvature.forms import SymmetricForm
+from multilevel_opt.curvature.pairs import norm, unit_pairs
 from multilevel_opt.curvature.partitioned_form import PartitionedForm
 from multilevel_opt.curvature.quasi_newton import QuasiNewton, check_secant
-from multilevel_opt.curvature.updates import norm, unit_pairs
 from multilevel_opt.errors import InputError, UnsupportedCombination
 from multilevel_opt.frozen import altered
 from multilevel_opt.ledger import Ledger

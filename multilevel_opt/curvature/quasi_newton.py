@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from multilevel_opt.curvature.forms import SymmetricForm, all_finite, finite
-from multilevel_opt.curvature.updates import Change, Pair, Update, damped, norm, unit_pairs
+from multilevel_opt.curvature.pairs import Change, Pair, norm, unit_pairs
+from multilevel_opt.curvature.updates import Update, damped
 from multilevel_opt.errors import InputError, UnsupportedCombination
 from multilevel_opt.frozen import altered
 from multilevel_opt.ledger import Ledger

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from multilevel_opt.curvature.forms import DenseForm, begun, squares
+from multilevel_opt.curvature.pairs import Change, Pair
 from multilevel_opt.curvature.quasi_newton import QuasiNewton, Scale, Store
-from multilevel_opt.curvature.updates import Change, Pair
 from multilevel_opt.curvature.window import Slot, rebuilt, stacked
 from multilevel_opt.frozen import altered
 

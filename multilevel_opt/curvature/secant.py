@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from multilevel_opt.curvature.forms import DenseForm, begun, squares
+from multilevel_opt.curvature.pairs import Pair
 from multilevel_opt.curvature.quasi_newton import QuasiNewton, Scale, Store
-from multilevel_opt.curvature.updates import BFGSUpdate, Pair, SEUpdate, SR1Update, Update
+from multilevel_opt.curvature.updates import BFGSUpdate, SEUpdate, SR1Update, Update
 from multilevel_opt.errors import InputError
 
 

@@ -18,9 +18,10 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
+from multilevel_opt.curvature.pairs import norm
 from multilevel_opt.curvature.quasi_newton import Scale
 from multilevel_opt.curvature.secant import BFGS, Matrices
-from multilevel_opt.curvature.updates import bfgs, norm
+from multilevel_opt.curvature.updates import bfgs
 from multilevel_opt.errors import InputError
 from multilevel_opt.ledger import Ledger
 from multilevel_opt.objective.base import Objective

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from multilevel_opt.curvature.forms import DenseForm, begun, elements_last, multiples, squares
+from multilevel_opt.curvature.pairs import Change, Pair
 from multilevel_opt.curvature.quasi_newton import QuasiNewton, Scale, Store
-from multilevel_opt.curvature.updates import Change, Pair
 
 
 class Slot(NamedTuple):

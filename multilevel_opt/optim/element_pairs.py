@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from multilevel_opt.curvature.limited_memory import LimitedMemory
-from multilevel_opt.curvature.updates import Pair, norm, unit_pairs
+from multilevel_opt.curvature.pairs import Pair, norm, unit_pairs
 from multilevel_opt.separable.structure import Partition
 
 

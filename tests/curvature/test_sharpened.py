@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import multilevel_opt as mlo
-from multilevel_opt.curvature.updates import norm
+from multilevel_opt.curvature.pairs import norm
 from multilevel_opt.errors import InputError
 
 F64 = torch.float64

@@ -8,18 +8,16 @@ import scipy.optimize
 import torch
 from torch import Tensor
 
+from multilevel_opt.curvature.pairs import Pair, dot, unit_pairs
 from multilevel_opt.curvature.updates import (
     BFGSUpdate,
-    Pair,
     SEUpdate,
     SR1Update,
     bfgs,
     bfgs_inverse,
     damped,
-    dot,
     sr1,
     sr1_inverse,
-    unit_pairs,
 )
 
 E, N = 5, 6
