@@ -79,6 +79,7 @@ class Autoencoder(TrainingProblem):
         shape: mnist, curves or faces.
         data: digits, fashion-mnist, curves, or a folder with files of MNIST or CIFAR-10.
         rows: so many of the training pictures; none: all.
+        pool: side of the squares of pixels of which the mean is taken: 2 makes a small problem of a large one.
         weight_decay: τ of the term τ/2 ‖x‖² of the training loss; instead of an option of that name of a method.
     """
 
@@ -86,6 +87,7 @@ class Autoencoder(TrainingProblem):
     shape: str = "mnist"
     data: str = "digits"
     rows: int | None = None
+    pool: int = 1
     weight_decay: float = 0.0
 
     measures: ClassVar[Mapping[str, object]] = {}
@@ -94,23 +96,34 @@ class Autoencoder(TrainingProblem):
         super().__post_init__()
         if self.shape not in SHAPES:
             raise InputError(f"unknown shape {self.shape!r}: choose one of {', '.join(SHAPES)}")
+        if self.pool < 1:
+            raise InputError(f"pool={self.pool} is out of range: give 1 or more")
         self.measures = {"loss": SHAPES[self.shape].loss}  # type: ignore[misc]
 
     def made(self) -> tuple[Samples, Samples | None]:
         shape = SHAPES[self.shape]
-        train, test = self._pictures()
+        train, test = (self._pooled(part).flatten(1) for part in self._pictures())
         module = network(shape.widths(train.shape[1])).to(self.device, self.torch_dtype)
         rows = [part.to(self.device, self.torch_dtype) for part in (train, test)]
         learned = Samples(module, shape.loss, rows[0], rows[0], self.weight_decay)
         return learned, Samples(module, shape.loss, rows[1], rows[1])
 
+    def _pooled(self, pictures: Tensor) -> Tensor:
+        if self.pool > min(pictures.shape[-2:]):
+            raise InputError(
+                f"pool={self.pool} is out of range: the pictures have {min(pictures.shape[-2:])} pixels a side"
+            )
+        return F.avg_pool2d(pictures, self.pool) if self.pool > 1 else pictures
+
     def _pictures(self) -> tuple[Tensor, Tensor]:
+        """Those to train on and those to test on, shape (rows, channels, height, width)."""
         if self.data == "curves":
             wanted = CURVES_TRAIN if self.rows is None else self.rows
             drawn = curves(wanted + (CURVES_TEST if self.rows is None else max(1, wanted // 2)), self.seed)
+            drawn = drawn.reshape(-1, 1, SIDE, SIDE)
             return drawn[:wanted], drawn[wanted:]
         pictures = images(self.data, self.rows)
-        return pictures.train.flatten(1), pictures.test.flatten(1)
+        return pictures.train, pictures.test
 
 
 def network(widths: list[int]) -> nn.Sequential:

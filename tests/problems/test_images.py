@@ -131,6 +131,17 @@ def test_autoencoders_have_the_published_widths() -> None:
     assert SHAPES["mnist"].widths(64) == [64, 82, 41, 20, 9, 20, 41, 82, 64]
 
 
+def test_pooled_pictures_are_means_of_squares_and_make_a_smaller_network() -> None:
+    whole, pooled = (Autoencoder(shape="curves", data="curves", rows=20, pool=pool) for pool in (1, 2))
+    pictures = whole.samples.inputs.reshape(20, 14, 2, 14, 2)
+    assert torch.allclose(pooled.samples.inputs, pictures.mean((2, 4)).flatten(1), atol=1e-6)
+    assert [p.shape[0] for p in pooled.samples.module.parameters()][::2] == SHAPES["curves"].widths(196)[1:]
+    with pytest.raises(InputError, match="pool=0 is out of range"):
+        Autoencoder(pool=0)
+    with pytest.raises(InputError, match="8 pixels a side"):
+        _ = Autoencoder(pool=9).samples
+
+
 def test_curves_are_thin_lines_in_the_middle_of_the_picture() -> None:
     drawn = curves(400)
     assert drawn.shape == (400, 784)
