@@ -1,12 +1,18 @@
 """K-BFGS and K-BFGS(L): Kronecker-factored quasi-Newton methods (Goldfarb, Ren & Bahamou, NeurIPS 2020).
 
-Neither factor is ever inverted after the start. With means over a batch at both ends of a step, on the same samples,
+With means over a batch at both ends of a step, on the same samples,
 
     G⁻¹   BFGS with  s = mean(a⁺) − mean(a),  y = mean(∂ℓ/∂a⁺) − mean(∂ℓ/∂a),  both averaged over steps, doubly damped
     A⁻¹   BFGS with  s = A⁻¹ mean(ĥ),         y = (A + √λ I) s                  ("Hessian action")
 
-A⁻¹ starts as (A + √λ I)⁻¹. Nothing is known of G before the first pair, so that G⁻¹ starts as (0 + √λ I)⁻¹, and stays
-that where no step has led. From the published I, steps in the many directions of small curvature are √λ times as long.
+Neither factor is inverted after the start: A⁻¹ starts as (A + √λ I)⁻¹. Nothing is known of G
+before the first pair, so that G⁻¹ starts as (0 + √λ I)⁻¹, and stays that where no step has led. From the published I,
+steps in the many directions of small curvature are √λ times as long.
+
+One pair a step is little for a matrix of 1000 outputs. With ``renew=T`` both start anew from second moments every T
+steps, and pairs refine them in between:
+
+    A⁻¹ = (A + √λ I)⁻¹,    G⁻¹ = (E[∂ℓ/∂a ∂ℓ/∂aᵀ] + √λ I)⁻¹
 
 ``KBFGS`` keeps G⁻¹ as a matrix, ``KBFGSL`` as pairs: less memory where a layer has more than 2p outputs. The second
 evaluation of the batch, which the pairs need, also gives the gain ratio of the step.
@@ -24,7 +30,7 @@ from multilevel_opt.curvature.double_damping import DAMPINGS, damped_step
 from multilevel_opt.curvature.inverse import InversePairs
 from multilevel_opt.curvature.inverse_matrix import InverseMatrix
 from multilevel_opt.errors import InputError
-from multilevel_opt.optim.kronecker import Kronecker, Seen, inverted, mean_square
+from multilevel_opt.optim.kronecker import Kronecker, Seen, inverted, mean_square, second_moment
 from multilevel_opt.optim.layers import Pass
 from multilevel_opt.optim.safe import Closure, Parameters
 
@@ -42,13 +48,20 @@ class Inverse(Protocol):
 
 @dataclass(eq=False)
 class _Factors:
-    """What is known of a layer: A, A⁻¹, G⁻¹, and the mean pair."""
+    """What is known of a layer: A, A⁻¹, G⁻¹, the mean pair, and the second moment of slopes where it is wanted."""
 
     a: Tensor
     a_inverse: InverseMatrix
     g_inverse: Inverse
     s: Tensor
     y: Tensor
+    g: Tensor | None = None
+
+    @property
+    def known(self) -> dict[str, Tensor]:
+        """The tensors by name, without the inverses."""
+        found = {"a": self.a, "s": self.s, "y": self.y, "g": self.g}
+        return {name: tensor for name, tensor in found.items() if tensor is not None}
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +93,8 @@ class KBFGS(Kronecker):
         mu: μ₁ of the damping of s, in (0, 1).
         pair_damping: how y is damped, a key of ``DAMPINGS``: "shift", or "powell" as published.
         start: γ of the first inverse γ I of G; None for that of its part of λ, 1/√λ for a linear layer; 1 as published.
+        renew: T; both inverses (that of G where it is a matrix) are made anew in every so many steps, in the first so
+            many every time; 0: never, as published.
         every: the second evaluation, with the pairs and the gain ratio, in every so many steps.
         **options: as for ``Kronecker`` and ``Safe``. ``momentum`` is also the weight of the past in the mean pair.
 
@@ -96,16 +111,19 @@ class KBFGS(Kronecker):
         mu: float = 0.2,
         pair_damping: str = "shift",
         start: float | None = None,
+        renew: int = 0,
         every: int = 1,
         **options: Any,
     ) -> None:
         if pair_damping not in DAMPINGS:
             raise InputError(f"unknown pair_damping {pair_damping!r}: choose one of {', '.join(DAMPINGS)}")
-        if not (0 < mu < 1 and every >= 1):
-            raise InputError(f"mu={mu}, every={every} are out of range: give 0 < mu < 1 and every >= 1")
+        if not (0 < mu < 1 and every >= 1 and renew >= 0):
+            raise InputError(
+                f"mu={mu}, every={every}, renew={renew} are out of range: give 0 < mu < 1, every >= 1 and renew >= 0"
+            )
         if start is not None and not 0 < start < float("inf"):
             raise InputError(f"start={start} is out of range: give a positive number, or None")
-        self.mu, self.pair_damping, self.start, self.every = mu, pair_damping, start, every
+        self.mu, self.pair_damping, self.start, self.renew, self.every = mu, pair_damping, start, renew, every
         super().__init__(parameters, lr, damping, **options)
 
     def first_inverse(self, like: Tensor, scale: float) -> Inverse:
@@ -119,6 +137,7 @@ class KBFGS(Kronecker):
     def forget(self) -> None:
         super().forget()
         self._factors: dict[int, _Factors] = {}
+        self._looked = 0
 
     def look_again(self, closure: Closure, value: Seen) -> Seen:
         return self.ends(closure) if value.passes else super().look_again(closure, value)
@@ -131,6 +150,17 @@ class KBFGS(Kronecker):
         root_a, root_g = self.roots(seen.positions)
         first = self.first_inverse(zero, 1 / root_g if self.start is None else self.start)
         self._factors[k] = _Factors(second, InverseMatrix(inverted(second, root_a)), first, zero, zero.clone())
+
+    def learn_batch(self, closure: Closure, value: Seen) -> None:
+        if not self.renew:
+            return
+        for k, seen in value.passes.items():
+            factors = self._factors[k]
+            if isinstance(factors.g_inverse, InverseMatrix):
+                factors.g = second_moment(seen, self.decay, factors.g)
+        if self._looked < self.renew or self._looked % self.renew == 0:
+            self.refresh()
+        self._looked += 1
 
     def preconditioned(self, k: int, matrix: Tensor) -> Tensor:
         factors = self._factors[k]
@@ -153,7 +183,10 @@ class KBFGS(Kronecker):
 
     def refresh(self) -> None:
         for k, factors in self._factors.items():
-            factors.a_inverse.matrix = inverted(factors.a, self.roots(self.positions[k])[0])
+            root_a, root_g = self.roots(self.positions[k])
+            factors.a_inverse.matrix = inverted(factors.a, root_a)
+            if factors.g is not None:
+                factors.g_inverse = InverseMatrix(inverted(factors.g, root_g))
 
     def _pair(self, factors: _Factors, before: Pass, after: Pass) -> _Pair:
         """The mean change of outputs and slopes between both ends of a step, damped."""
@@ -173,17 +206,18 @@ class KBFGS(Kronecker):
 
     def memory(self) -> dict[str, Any]:
         layers = {
-            str(k): {"a": f.a, "s": f.s, "y": f.y, "a_inverse": f.a_inverse.state(), "g_inverse": f.g_inverse.state()}
+            str(k): {**f.known, "a_inverse": f.a_inverse.state(), "g_inverse": f.g_inverse.state()}
             for k, f in self._factors.items()
         }
-        return {**super().memory(), "layers": layers}
+        return {**super().memory(), "layers": layers, "looked": self._looked}
 
     def remember(self, memory: dict[str, Any]) -> None:
         super().remember(memory)
-        self._factors = {}
+        self._looked = memory["looked"]
         for k, held in memory["layers"].items():
             a, s, y = (held[name].clone() for name in ("a", "s", "y"))
-            factors = _Factors(a, InverseMatrix(a), self.first_inverse(s, 1.0), s, y)
+            g = held["g"].clone() if "g" in held else None
+            factors = _Factors(a, InverseMatrix(a), self.first_inverse(s, 1.0), s, y, g)
             factors.a_inverse.restore(held["a_inverse"])
             factors.g_inverse.restore(held["g_inverse"])
             self._factors[int(k)] = factors

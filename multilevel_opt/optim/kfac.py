@@ -17,7 +17,7 @@ from torch import Tensor
 
 from multilevel_opt.errors import InputError
 from multilevel_opt.objective.batch import Batch
-from multilevel_opt.optim.kronecker import Kronecker, Seen, inverted, mean_square
+from multilevel_opt.optim.kronecker import Kronecker, Seen, inverted, mean_square, second_moment
 from multilevel_opt.optim.layers import Pass, watched
 from multilevel_opt.optim.safe import Closure, Parameters
 
@@ -101,8 +101,8 @@ class KFAC(Kronecker):
         for k, seen in passes.items():
             if k not in self._factors:
                 continue
-            second, factors = seen.slopes.T @ seen.slopes / len(seen.slopes), self._factors[k]
-            factors.g = second if factors.g is None else factors.g.lerp_(second, 1 - self.decay)
+            factors = self._factors[k]
+            factors.g = second_moment(seen, self.decay, factors.g)
         if self._looked < self.every or self._looked % self.every == 0:
             self.refresh()
         self._looked += 1

@@ -283,3 +283,10 @@ def mean_square(seen: Pass, past: float = 0.0, into: Tensor | None = None) -> Te
     if into is None:
         into = seen.inputs.new_zeros(seen.inputs.shape[1], seen.inputs.shape[1])
     return into.addmm_(seen.inputs.mT, seen.inputs, beta=past, alpha=(1 - past) / seen.samples)
+
+
+def second_moment(seen: Pass, past: float, known: Tensor | None) -> Tensor:
+    """Mean of ∂ℓ/∂a ∂ℓ/∂aᵀ, shape (d_o, d_o); or, in place, past · known + (1 − past) times that."""
+    if known is None:
+        return seen.slopes.mT @ seen.slopes / len(seen.slopes)
+    return known.addmm_(seen.slopes.mT, seen.slopes, beta=past, alpha=(1 - past) / len(seen.slopes))

@@ -213,12 +213,12 @@ TRAINERS: dict[str, Trainer] = {
     "kbfgs": Trainer(
         partial(_own, optim.KBFGS),
         "Kronecker-factored BFGS, one matrix for either factor of a layer",
-        {"lr": 0.3, **KRONECKER},
+        {"lr": 0.3, **KRONECKER, "renew": 0},
     ),
     "kbfgsl": Trainer(
         partial(_own, optim.KBFGSL),
         "Kronecker-factored BFGS, pairs in place of a matrix for the outputs of wide layers",
-        {"lr": 0.3, "memory_size": 100, **KRONECKER},
+        {"lr": 0.3, "memory_size": 100, **KRONECKER, "renew": 0},
     ),
     "kfac": Trainer(
         partial(_own, optim.KFAC),

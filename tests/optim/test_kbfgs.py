@@ -12,12 +12,13 @@ from multilevel_opt.errors import InputError
 from multilevel_opt.objective.batch import Batch
 from multilevel_opt.objective.samples import Samples
 from multilevel_opt.optim import KBFGS, KBFGSL, KFAC, OverlapSampler
+from multilevel_opt.optim.layers import watched
 from problems.autoencoder import curves, entropy, network
 from tests.references import kbfgs as reference
 
 F64 = torch.float64
 WIDTHS = (12, 8, 5, 3, 5, 8, 12)
-METHODS = {"kbfgs": KBFGS, "kbfgsl": KBFGSL, "kfac": KFAC}
+METHODS = {"kbfgs": KBFGS, "kbfgsl": KBFGSL, "kbfgs renewed": partial(KBFGS, renew=5), "kfac": KFAC}
 
 
 def bce(outputs, targets):
@@ -68,7 +69,7 @@ def test_the_weights_are_those_of_the_published_algorithm(memory, damping, lr, p
     plain = reference.KBFGS(
         joined(module), lr, damping, [p.inputs.numpy() for p in parts], memory, regular=pair_damping == "shift"
     )
-    options = {"pair_damping": pair_damping, "start": 1.0, "weight_decay": 1e-5, "adaptive": False}
+    options = {"pair_damping": pair_damping, "start": 1.0, "renew": 0, "weight_decay": 1e-5, "adaptive": False}
     optimizer = KBFGS(module, lr, damping, **options)
     if memory is not None:
         optimizer = KBFGSL(module, lr, damping, memory_size=memory, **options)
@@ -231,6 +232,28 @@ def test_a_first_inverse_that_is_not_positive_is_refused(start):
         KBFGS(autoencoder(), start=start)
 
 
+@pytest.mark.parametrize("make", [KBFGS, KBFGSL])
+def test_renewed_inverses_are_those_of_the_second_moments(make):
+    """A rate of nearly 0: the weights stay, and with them both moments of the one batch."""
+    module = autoencoder()
+    (part, *_) = batches(module)
+    optimizer = make(module, 1e-12, 0.3, renew=3)
+    for _ in range(2):
+        optimizer.step(part)
+    with watched(optimizer.layers) as calls:
+        loss = part()
+        slopes = torch.autograd.grad(loss, [calls[k][0][1] for k in sorted(calls)])
+    optimizer.learn_batch(part, optimizer.evaluate(part))  # the third
+    for k, factors in optimizer._factors.items():
+        h = calls[k][0][0].detach()
+        h = torch.cat([h, h.new_ones(len(h), 1)], 1)
+        for inverse, rows in ((factors.a_inverse, h), (factors.g_inverse, slopes[k] * len(h))):
+            shifted = rows.T @ rows / len(rows) + 0.3**0.5 * torch.eye(rows.shape[1], dtype=F64)
+            torch.testing.assert_close(inverse.matrix @ shifted, torch.eye(len(shifted), dtype=F64), atol=1e-6, rtol=0)
+    with pytest.raises(InputError, match="renew=-1"):
+        make(autoencoder(), renew=-1)
+
+
 def test_a_step_whose_loss_rises_is_taken_back_counted_and_reported():
     module = autoencoder()
     optimizer = KBFGS(module, 1000.0, 0.01)
@@ -266,7 +289,9 @@ def test_the_inverse_stays_that_of_the_damping_where_no_step_led(name, start, ex
     x = torch.rand(50, 6, dtype=F64)
     y = torch.zeros(50, 4, dtype=F64)
     y[:, 0] = x.sum(1)
-    optimizer = METHODS[name](module, 0.5, 0.25, start=start, **({"memory_size": 1} if name == "kbfgsl" else {}))
+    optimizer = METHODS[name](
+        module, 0.5, 0.25, start=start, renew=0, **({"memory_size": 1} if name == "kbfgsl" else {})
+    )
     for _ in range(10):
         optimizer.step(lambda: (module(x) - y).square().sum(1).mean() / 2)
     (factors,) = optimizer._factors.values()
@@ -277,7 +302,7 @@ def test_the_inverse_stays_that_of_the_damping_where_no_step_led(name, start, ex
 def test_what_was_learned_wrongly_is_dropped():
     module = autoencoder()
     parts = batches(module)
-    optimizer = KBFGS(module)
+    optimizer = KBFGS(module, renew=0)
     for k in range(8):
         optimizer.step(parts[k % 4])
     for factors in optimizer._factors.values():
@@ -342,7 +367,7 @@ def side_by_side(pixels, widths, rows, size, lr, damping, limit, **options):
     return losses, before, samples.mean_loss(), optimizer
 
 
-@pytest.mark.parametrize("options", [{}, {"pair_damping": "powell", "start": 1.0}])
+@pytest.mark.parametrize("options", [{}, {"pair_damping": "powell", "start": 1.0, "renew": 0}])
 @pytest.mark.parametrize(("lr", "damping"), [(1.0, 3.0), (1.0, 0.3)])
 def test_where_the_published_form_ends_in_nan_steps_are_taken_back(lr, damping, options):
     losses, before, after, optimizer = side_by_side(14, (100, 50, 25, 6), 1000, 100, lr, damping, 60, **options)
@@ -358,7 +383,7 @@ def test_where_the_published_form_ends_in_nan_steps_are_taken_back(lr, damping, 
 @pytest.mark.slow
 def test_the_same_holds_at_the_published_size():
     """12 layers with 842 340 weights, curves of 28×28 pixels."""
-    options = {"pair_damping": "powell", "start": 1.0}
+    options = {"pair_damping": "powell", "start": 1.0, "renew": 0}
     losses, before, after, optimizer = side_by_side(28, (400, 200, 100, 50, 25, 6), 1000, 500, 1.0, 3.0, 40, **options)
     assert sum(w.numel() for w in optimizer.weights) == 842_340
     assert not np.isfinite(losses[-1])
