@@ -1,7 +1,7 @@
 """Two equations of which nothing is said but themselves: one with a smooth solution, one with a layer.
 
-    mlopt solve docs/examples/semilinear.py:Smooth --until relative_l2=1e-5
-    mlopt solve docs/examples/semilinear.py:Layer --until relative_l2=1e-4
+mlopt solve docs/examples/semilinear.py:Smooth --until relative_l2=1e-5
+mlopt solve docs/examples/semilinear.py:Layer --until relative_l2=1e-4
 """
 
 from dataclasses import dataclass
@@ -50,3 +50,7 @@ class Layer(mlo.PDEProblem):
 
     def conditions(self):
         return [pde.Dirichlet(self.exact)]
+
+
+if __name__ == "__main__":
+    print(mlo.solve(Smooth(), until={"relative_l2": 1e-5}).result)
