@@ -40,6 +40,7 @@ EXPECTED: dict[str, Callable[[Names], bool]] = {
         and n["two_levels"].success
         and n["two_levels"].njev < n["one_level"].njev / 2
     ),
+    "semilinear.py": lambda n: n["found"].success and n["found"].metrics["relative_l2"] <= 1e-5,
     "valley.py": lambda n: n["result"].success and n["result"].fun < 1e-12,
     "torch_optimizer.py": lambda n: n["loss"] < 1e-2,
     "own_equation.py": lambda n: (

@@ -53,4 +53,5 @@ class Layer(mlo.PDEProblem):
 
 
 if __name__ == "__main__":
-    print(mlo.solve(Smooth(), until={"relative_l2": 1e-5}).result)
+    found = mlo.solve(Smooth(), until={"relative_l2": 1e-5}).result
+    print(found)
