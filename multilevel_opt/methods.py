@@ -87,9 +87,13 @@ GRIDS: Mapping[str, Builder] = {
     "galerkin": partial(_offered, coarsening="galerkin"),
 }
 FEWEST = 1.0  # rows of the coarsest level for every unknown: fewer can be interpolated, and what comes then is lost
+REFINED = 4  # times that a finest level which overfits gets more points, where it can have more
 GAIN = Regularization(policy=GainRatio())
 METHODS: dict[str, Method] = {
-    "lm": Method(LM, "Levenberg-Marquardt on one level, delayed gratification"),
+    "lm": Method(
+        LM.replace(cycle=replace(LM.cycle, refine=REFINED)),
+        "Levenberg-Marquardt on one level, delayed gratification; more points where it overfits",
+    ),
     "lm-published": Method(
         LM.replace(globalization=RLM.globalization), "Levenberg-Marquardt on one level, gain ratio, published constants"
     ),
@@ -128,7 +132,7 @@ METHODS: dict[str, Method] = {
             LM.globalization,
             LM.subproblem,
             LM.curvature,
-            Cycle(nested_reduction=1e-10, nested_iterations=1000, nested_stagnation=0.5, refine=4),
+            Cycle(nested_reduction=1e-10, nested_iterations=1000, nested_stagnation=0.5, refine=REFINED),
         ),
         "Levenberg-Marquardt on levels of fewer points or rows, each left when it begins to overfit",
         {"rows": _rows},

@@ -57,7 +57,7 @@ def test_what_has_no_rows_in_reserve_keeps_its_own() -> None:
     assert f.refined(torch.zeros(6, **F64), 0) is None  # type: ignore[call-overload]
     assert mlo.Function(lambda x: x @ x).held_out() is None
     assert Refiner.of(METHODS["rows"].solver, f, METHODS["rows"].solver.init(f, torch.ones(6, **F64)), (6,)) is None  # type: ignore[call-overload]
-    assert Refiner.of(METHODS["lm"].solver, few().objective, mlo.LM.init(few().objective, few().x0), (49,)) is None
+    assert Refiner.of(mlo.LM, few().objective, mlo.LM.init(few().objective, few().x0), (49,)) is None
 
 
 @pytest.mark.parametrize("problem", [few(points=900), Kovasznay(points=60, width=6, depth=1)])
