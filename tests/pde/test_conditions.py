@@ -184,7 +184,7 @@ class Steep(PDEProblem):
 
 def test_overfitting_is_remarked_on() -> None:
     few, many = Steep(points=8), Steep(points=200)
-    runs = [mlo.solve(p, "lm", max_iterations=60) for p in (few, many)]
+    runs = [mlo.solve(p, "lm", max_iterations=60, options={"refine": 0}) for p in (few, many)]
     assert few.held_out(runs[0].result.x) > 10 * few.training(runs[0].result.x)
     (remark,) = few.remarks(runs[0].result.x)
     assert remark.startswith("overfit: the residual is")
@@ -228,7 +228,7 @@ def test_refinement_puts_points_where_the_residual_is_large(method: str, count: 
 def test_refined_problems_are_solved_on() -> None:
     problem = Steep(points=30)
     x = mlo.solve(problem, "lm", max_iterations=5).result.x
-    again = mlo.solve(refined(problem, x, points=100), "lm", max_iterations=40).result
+    again = mlo.solve(refined(problem, x, points=100), "lm", max_iterations=40, options={"refine": 0}).result
     assert again.metrics["relative_l2"] < 1e-2
     with pytest.raises(InputError, match="refinement 'best' is unknown: choose one of rad, rar"):
         refined(problem, x, "best")
