@@ -30,6 +30,7 @@ from multilevel_opt.linalg.orthogonal import OrthogonalSystem
 from multilevel_opt.objective.base import Objective
 from multilevel_opt.objective.layout import Layout
 from multilevel_opt.objective.least_squares import LeastSquares
+from multilevel_opt.output_fit import unit_columns
 from multilevel_opt.random_features import Judge, random_features
 from multilevel_opt.state import Outcome, State
 from multilevel_opt.subproblem.base import Step
@@ -111,9 +112,8 @@ class OutputLayer:
         if normal is None or not isinstance(normal.jacobian, Dense) or normal.linear is not None:
             return []
         columns = normal.jacobian.matrix[:, own]
-        norms = torch.linalg.vector_norm(columns, dim=0)
-        scale = torch.where(norms > 0, norms, 1.0)
-        system = OrthogonalSystem(normal.residual, columns / scale, None, ledger)
+        unit, scale = unit_columns(columns)
+        system = OrthogonalSystem(normal.residual, unit, None, ledger)
         epsilon = torch.finfo(columns.dtype).eps
         ridges = _ridges(own.numel() * epsilon**2, own.numel())
         found: list[tuple[float, Tensor]] = []

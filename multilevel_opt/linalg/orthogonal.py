@@ -10,7 +10,7 @@ and with J = A S Bᵀ, A of shape (m, k) and B of shape (n, k), both with orthon
 
     s = −B [(S² + Λ)⁻¹ (S Aᵀr + Bᵀc)] − (c − B Bᵀc)/Λ
 
-Singular values cost ten times as much as R. Where few Λ are asked for and m >= n, ``TriangularSystem`` does without:
+Where few Λ are asked for and m >= n, ``TriangularSystem`` does without Q and singular values:
 
     [J r] = Q [R p; 0 q],   [R p; √Λ I 0] = Q' [R' p'; 0 q'],   R' s = −p'
 """
@@ -121,7 +121,7 @@ class TriangularSystem:
     def solve(self, damping: float) -> Tensor:
         """The step s of shape (n,) for Λ = damping."""
         n = self._n
-        below = torch.cat([torch.eye(n).to(self._r).mul_(damping**0.5), self._r.new_zeros(n, 1)], dim=1)
+        below = torch.eye(n, n + 1, dtype=self._r.dtype, device=self._r.device).mul_(damping**0.5)
         r = torch.linalg.qr(torch.cat([self._r, below]), mode="r")[1]
         self._ledger.work(10 / 3 * n**3)
         found: Tensor = -torch.linalg.solve_triangular(r[:n, :n], r[:n, n:], upper=True)[:, 0]
