@@ -14,9 +14,10 @@ from typing import Any, ClassVar, NamedTuple, Self
 import torch
 from torch import Tensor
 
-from multilevel_opt.curvature.forms import DenseForm, begun, squares
+from multilevel_opt.curvature.forms import begun, squares
 from multilevel_opt.curvature.pairs import Change, Pair
-from multilevel_opt.curvature.quasi_newton import QuasiNewton, Scale, Store
+from multilevel_opt.curvature.quasi_newton import QuasiNewton, Scale
+from multilevel_opt.curvature.secant import Matrices
 from multilevel_opt.curvature.window import Slot, rebuilt, stacked
 from multilevel_opt.frozen import altered
 
@@ -34,18 +35,16 @@ class Kept(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Renewed(Store):
+class Renewed(Matrices):
     """B, and the last m pairs.
 
     Attributes:
-        matrix: B, shape (E, n, n).
         memory: m.
         renewal: r.
         pairs: the pairs, oldest first, as far as there are some.
         age: how many pairs have come.
     """
 
-    matrix: Tensor
     memory: int
     renewal: int
     pairs: tuple[Kept, ...] = ()
@@ -59,14 +58,6 @@ class Renewed(Store):
         elements, n = like.shape
         count = torch.zeros(elements, dtype=torch.int64, device=like.device)
         return cls(count, count, squares(like, n), memory, renewal)
-
-    @property
-    def form(self) -> DenseForm:
-        return DenseForm(self.matrix)
-
-    @property
-    def changed(self) -> tuple[Tensor, ...]:
-        return (self.matrix,)
 
     def started(self, scale: Scale) -> Renewed:
         """With B = γI in the elements that have no pair yet."""
