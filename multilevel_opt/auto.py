@@ -1,8 +1,8 @@
 """The method ``auto``: what a problem is, and a cheap look at its residual, decide which method it gets.
 
 ``RULES`` are tried in order, and the first that applies says why. No clock is asked, so that the same problem always
-gets the same method, also when a run is resumed. Choosing costs a few evaluations of the residual, and where it is
-linear in the output layer of its network a few least-squares problems for that layer.
+gets the same method, also when a run is resumed. Choosing costs a few evaluations of the residual, and where the output
+layer of a network is known a few least-squares problems for that layer.
 
 The rule for the output layer makes a start of random features (``random_features.py``) and takes it where, at rows that
 were not trained on, it leaves a third of the share of the residual that a target allows for the error, or nothing but
